@@ -1,0 +1,99 @@
+//! How many calls a second one worker takes.
+//!
+//! * `calls_1000`: 1,000 tasks that each await no-ops in a loop; against the same with `spawn_blocking` and one
+//!   blocking thread (`calls_1000_vs_spawn_blocking`), and against a bare batched multiplexer
+//!   (`calls_1000_vs_mux`).
+//! * `calls_64`: 64 tasks; against `spawn_blocking` with one blocking thread.
+//!
+//! With as many blocking threads as tokio starts by default, `spawn_blocking` is several times slower: the rows'
+//! ratios to that are reported as figures (`ROW_vs_spawn_blocking_default`).
+
+#![cfg_attr(not(target_os = "linux"), no_main)]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::time::Duration;
+
+use criterion::Throughput;
+use support::blocking::{DEFAULT_THREADS, SpawnBlocking};
+use support::mux::MuxFloor;
+use support::place::{self, Place};
+use support::pool::{Pool, crowd, runtime};
+use support::report::{Bound, Run, figure, median, median_ratio, ratio_at};
+
+fn main() {
+    support::run_role_if_child();
+    procpool::init();
+    let Some(run) = Run::from_args() else { return };
+    place::everywhere(|place| {
+        for tasks in [1000, 64] {
+            if run.wants(&format!("calls_{tasks}@{place}")) {
+                calls(&run, place, tasks);
+            }
+        }
+    });
+}
+
+fn calls(run: &Run, place: &Place, tasks: usize) {
+    let row = format!("calls_{tasks}");
+    let rt = runtime();
+    let blocking = SpawnBlocking::new(place, 1);
+    let default = SpawnBlocking::new(place, DEFAULT_THREADS);
+    let floor = MuxFloor::new(&rt, place);
+    let pool = Pool::new(&rt, 1, Some(place));
+    let mux = |calls| {
+        crowd(&rt, tasks, || {
+            let mux = floor.mux.clone();
+            async move {
+                for x in 0..calls {
+                    assert_eq!(mux.call(x as u64).await, x as u64);
+                }
+            }
+        })
+    };
+    // Calls a second of a slice of about `total` calls.
+    let rate = |total: usize, side: &dyn Fn(usize) -> f64| {
+        let each = run.iters(total) / tasks;
+        (tasks * each) as f64 / side(each)
+    };
+    let [one_thread, threads, mux, ours] = run.alternate(
+        9,
+        [
+            &mut || rate(50_000, &|each| blocking.run(tasks, each)),
+            &mut || rate(20_000, &|each| default.run(tasks, each)),
+            &mut || rate(400_000, &mux),
+            &mut || rate(200_000, &|each| pool.run(tasks, each)),
+        ],
+    );
+    for (floor, rates) in [
+        ("spawn_blocking", &one_thread),
+        ("spawn_blocking_default", &threads),
+        ("mux", &mux),
+    ] {
+        figure(
+            &format!("floor_{floor}_{row}@{place}"),
+            median(rates),
+            "calls/s",
+        );
+    }
+    figure(&format!("{row}@{place}"), median(&ours), "calls/s");
+    let name = format!("{row}_vs_spawn_blocking_default@{place}");
+    figure(&name, median_ratio(&ours, &threads), "x");
+    if tasks == 1000 {
+        let vs_blocking = format!("{row}_vs_spawn_blocking");
+        ratio_at(&vs_blocking, place, &ours, &one_thread, Bound::AtLeast(4.0));
+        let vs_mux = format!("{row}_vs_mux");
+        ratio_at(&vs_mux, place, &ours, &mux, Bound::AtLeast(0.1));
+    } else {
+        ratio_at(&row, place, &ours, &one_thread, Bound::AtLeast(2.0));
+    }
+
+    let mut criterion = run.criterion();
+    let mut group = criterion.benchmark_group(format!("{row}@{place}"));
+    group.throughput(Throughput::Elements(tasks as u64));
+    group.bench_function("procpool", |b| {
+        b.iter_custom(|n| Duration::from_secs_f64(pool.run(tasks, n as usize)));
+    });
+    group.finish();
+}

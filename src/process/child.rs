@@ -1,0 +1,654 @@
+//! What runs in a worker: the handshake, then calls until it is told to stop.
+//!
+//! The main thread reads frames and runs blocking calls itself, without a
+//! hand-over. Async calls run on a current-thread runtime driven by the same
+//! thread; the two kinds are never here at one time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::hook::WORKER_MARK;
+use super::outgoing::Outgoing;
+use super::status::StatusBlock;
+use super::watchdog::{SharedOutgoing, Watchdog, lock};
+use crate::session::{CallMeta, Violation, WorkerEvent, WorkerSession};
+use crate::sys::{self, ResourceLimit};
+use crate::task::{
+    self, Args, Body as TaskBody, BoxFuture, Current, Encoded, Entry, Fault, Output, OwnedArgs,
+    PanicReport, Registry, Services, catch, with_current,
+};
+use crate::wire::{
+    Assembler, Body, DecodeLimits, Flags, HEADER_LEN, Header, Hello, Kind, PROTOCOL_VERSION,
+    Payload, Received, Welcome,
+};
+
+/// Exit codes of a worker that cannot work; its standard error says why.
+const CANNOT_START: i32 = 70;
+const BAD_PARENT: i32 = 76;
+
+/// Why a worker stops.
+enum Stop {
+    /// As told.
+    Shutdown,
+    /// The parent is gone.
+    Orphaned,
+    Violation(Violation),
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Self {
+        Stop::Violation(violation)
+    }
+}
+
+impl From<crate::wire::WireError> for Stop {
+    fn from(error: crate::wire::WireError) -> Self {
+        Stop::Violation(error.into())
+    }
+}
+
+/// An unreadable or unwritable socket means that nobody is at the other end.
+impl From<io::Error> for Stop {
+    fn from(_: io::Error) -> Self {
+        Stop::Orphaned
+    }
+}
+
+/// Runs this process as a worker, for the rest of its life.
+pub(super) fn run() -> ! {
+    let stop = match start() {
+        Ok(mut worker) => worker.serve(),
+        Err(e) => {
+            eprintln!("procpool: this worker cannot start: {e}");
+            sys::exit_now(CANNOT_START)
+        }
+    };
+    match stop {
+        Stop::Shutdown => std::process::exit(0),
+        Stop::Orphaned => sys::kill_own_group(),
+        Stop::Violation(violation) => {
+            eprintln!("procpool: this worker was sent nonsense: {violation}");
+            sys::exit_now(BAD_PARENT)
+        }
+    }
+}
+
+struct Worker {
+    socket: OwnedFd,
+    assembler: Assembler,
+    session: WorkerSession,
+    registry: &'static Registry,
+    block: Arc<StatusBlock>,
+    out: SharedOutgoing,
+    watchdog: Arc<Watchdog>,
+    limits: DecodeLimits,
+    output: Output,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// A call that outlives the buffer it arrived in.
+struct OwnedCall {
+    slot: u16,
+    id: u64,
+    meta: CallMeta,
+    args: Received,
+    entry: &'static Entry,
+}
+
+fn start() -> io::Result<Worker> {
+    let socket = sys::bind_standard_input().map_err(|e| {
+        io::Error::other(format!(
+            "{WORKER_MARK} is set, but standard input is not the pool's socket ({e})"
+        ))
+    })?;
+    sys::remove_env(WORKER_MARK);
+    sys::reset_signals();
+    sys::arm_parent_death()?;
+    let _ = sys::apply_limit(ResourceLimit::NoCore);
+    let registry = task::registry().map_err(io::Error::other)?;
+    let hello = own_hello(registry);
+    let bytes = postcard::to_allocvec(&hello).map_err(io::Error::other)?;
+    let header = Header::new(Kind::Hello, 0, 0, bytes.len()).encode();
+    let sent = HEADER_LEN + bytes.len();
+    sys::write_all_blocking(socket.as_fd(), &[&header[..], &bytes].concat())?;
+
+    let mut session = WorkerSession::new();
+    let mut assembler = Assembler::new(u64::MAX, sys::advise_huge);
+    let (welcome, handles) = welcome(&socket, &mut assembler, &mut session)?;
+    let mut handles = handles.into_iter();
+    let block = handles.next().ok_or_else(|| io::Error::other("the status block did not come"))?;
+    let parent = handles.next();
+    for limit in [
+        welcome.memory.map(ResourceLimit::Memory),
+        welcome.cpu_seconds.map(ResourceLimit::CpuSeconds),
+        welcome.files.map(ResourceLimit::Files),
+    ] {
+        if let Some(limit) = limit {
+            sys::apply_limit(limit)
+                .map_err(|e| io::Error::other(format!("limit {limit:?} is refused: {e}")))?;
+        }
+    }
+    let block = Arc::new(StatusBlock::open(block.as_fd())?);
+    let out = Outgoing::new(socket.try_clone()?, block.clone(), sent as u64);
+    let out = Arc::new(Mutex::new(out));
+    let watchdog = Watchdog::start(parent, out.clone())?;
+    task::install_hook();
+    let limits = welcome.decode;
+    assembler.set_max_message(welcome.max_message);
+    let initializer = welcome.initializer.clone();
+    task::provide_services(Box::new(WorkerServices {
+        name: welcome.name,
+        depth: welcome.depth,
+        block: block.clone(),
+        out: out.clone(),
+    }));
+    let mut worker = Worker {
+        socket,
+        assembler,
+        session,
+        registry,
+        block,
+        out,
+        watchdog,
+        limits,
+        output: Output::new(),
+        runtime: None,
+    };
+    worker.initialize(initializer)?;
+    Ok(worker)
+}
+
+/// What this process says of itself, as worker or as parent.
+pub(crate) fn own_hello(registry: &Registry) -> Hello {
+    Hello {
+        protocol: PROTOCOL_VERSION,
+        build: registry.build,
+        tasks: registry.table,
+        task_count: registry.len(),
+    }
+}
+
+fn welcome(
+    socket: &OwnedFd,
+    assembler: &mut Assembler,
+    session: &mut WorkerSession,
+) -> io::Result<(Welcome, Vec<OwnedFd>)> {
+    let mut handles = Vec::new();
+    let mut bytes = vec![0; 16 * 1024];
+    loop {
+        let (n, mut fds) = sys::recv_with_handles(socket.as_fd(), &mut bytes)?;
+        if n == 0 {
+            // The parent refused us or is gone.
+            sys::exit_now(BAD_PARENT);
+        }
+        handles.append(&mut fds);
+        assembler.extend(&bytes[..n]);
+        if let Some(message) = assembler.next().map_err(io::Error::other)? {
+            return match session.handle(message).map_err(io::Error::other)? {
+                WorkerEvent::Welcome(welcome) => Ok((*welcome, handles)),
+                other => Err(io::Error::other(format!("{other:?} instead of a welcome"))),
+            };
+        }
+    }
+}
+
+struct WorkerServices {
+    name: String,
+    depth: u32,
+    block: Arc<StatusBlock>,
+    out: SharedOutgoing,
+}
+
+impl Services for WorkerServices {
+    fn worker_name(&self) -> &str {
+        &self.name
+    }
+
+    fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    fn is_cancelled(&self, slot: u16, id: u64) -> bool {
+        self.block.is_unwanted(slot, id)
+    }
+
+    fn progress(&self, slot: u16, id: u64, done: u64, total: u64) {
+        let mut meta = [0; 16];
+        meta[..8].copy_from_slice(&done.to_le_bytes());
+        meta[8..].copy_from_slice(&total.to_le_bytes());
+        let header = Header::new(Kind::Progress, slot, id, 0);
+        let mut out = lock(&self.out);
+        if out.message(header, &meta, &Payload::empty()).and_then(|()| out.flush()).is_err() {
+            sys::kill_own_group();
+        }
+    }
+}
+
+impl Worker {
+    fn initialize(&mut self, initializer: Option<(u32, Vec<u8>)>) -> io::Result<()> {
+        let mut header = Header::new(Kind::Ready, 0, 0, 0);
+        let mut payload = Payload::empty();
+        if let Some((task, args)) = initializer {
+            match self.run_alone(task, args) {
+                Ok(value) => payload = value,
+                Err(fault) => {
+                    header.flags = Flags::FAILED;
+                    payload = encode_fault(fault);
+                }
+            }
+        }
+        let mut out = lock(&self.out);
+        out.message(header, &[], &payload)?;
+        out.flush()?;
+        self.session.ready();
+        Ok(())
+    }
+
+    /// Runs one task outside the call protocol.
+    fn run_alone(&mut self, task: u32, args: Vec<u8>) -> Result<Payload, Fault> {
+        let entry = self.registry.get(task).ok_or(Fault::UnknownTask { id: task })?;
+        let mut received = Received::from_parts(args, Vec::new());
+        match entry.body {
+            TaskBody::Blocking(run) => {
+                let (input, blobs) = received.parts();
+                let mut args = Args::new(input, blobs, &self.limits);
+                let mut out = Output::new();
+                catch(|| with_current(Current::local(), || run(&mut args, &mut out)))
+                    .unwrap_or_else(|panic| Err(Fault::Panicked(panic)))?;
+                Ok(out.into_encoded().0)
+            }
+            TaskBody::Async(run) => {
+                let future = run(OwnedArgs::new(received, self.limits));
+                let guarded = Guarded { future, current: Current::local() };
+                let runtime = self.runtime().map_err(runtime_fault)?;
+                let result = runtime.block_on(guarded);
+                result.map(|encoded| encoded.0)
+            }
+        }
+    }
+
+    fn runtime(&mut self) -> io::Result<&tokio::runtime::Runtime> {
+        if self.runtime.is_none() {
+            self.runtime =
+                Some(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
+        }
+        match &self.runtime {
+            Some(runtime) => Ok(runtime),
+            None => unreachable!("just set"),
+        }
+    }
+
+    /// Serves until there is a reason to stop.
+    fn serve(&mut self) -> Stop {
+        loop {
+            let call = match self.serve_blocking() {
+                Ok(call) => call,
+                Err(stop) => return self.leave(stop),
+            };
+            let mut next = Some(call);
+            while let Some(call) = next.take() {
+                match self.serve_async(call) {
+                    Ok(Some(blocking)) => {
+                        let OwnedCall { slot, id, meta, mut args, entry } = blocking;
+                        let (head, blobs) = args.parts();
+                        if let Err(stop) = self.run_blocking(slot, id, meta, head, blobs, entry) {
+                            return self.leave(stop);
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(stop) => return self.leave(stop),
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self, stop: Stop) -> Stop {
+        if matches!(stop, Stop::Shutdown) {
+            let mut out = lock(&self.out);
+            let _ = out
+                .message(Header::new(Kind::Goodbye, 0, 0, 0), &[], &Payload::empty())
+                .and_then(|()| out.flush());
+        }
+        stop
+    }
+
+    /// Runs blocking calls until an async one comes.
+    fn serve_blocking(&mut self) -> Result<OwnedCall, Stop> {
+        // User code runs while a message is lent out of the assembler, so the
+        // assembler is taken out of `self` meanwhile.
+        let mut assembler = std::mem::replace(&mut self.assembler, Assembler::new(0, |_| ()));
+        let result = self.serve_from(&mut assembler);
+        self.assembler = assembler;
+        result
+    }
+
+    fn serve_from(&mut self, assembler: &mut Assembler) -> Result<OwnedCall, Stop> {
+        loop {
+            while let Some(message) = assembler.next()? {
+                match self.session.handle(message)? {
+                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                        let Some(entry) = self.registry.get(meta.task) else {
+                            self.refuse(slot, id, meta.task)?;
+                            continue;
+                        };
+                        if entry.is_async() {
+                            let args = received(args, body);
+                            return Ok(OwnedCall { slot, id, meta, args, entry });
+                        }
+                        match body {
+                            Body::Inline => {
+                                self.run_blocking(slot, id, meta, args, &mut [], entry)?;
+                            }
+                            Body::Streamed { head, mut blobs } => {
+                                self.run_blocking(slot, id, meta, &head, &mut blobs, entry)?;
+                            }
+                        }
+                    }
+                    // It crossed the end of its call.
+                    WorkerEvent::Cancel { .. } => {}
+                    WorkerEvent::Shutdown => return Err(Stop::Shutdown),
+                    WorkerEvent::Welcome(_) => unreachable!("the session takes one welcome"),
+                }
+            }
+            lock(&self.out).flush()?;
+            let (buf, max) = assembler.target();
+            let n = sys::recv_blocking(self.socket.as_fd(), buf, max)?;
+            if n == 0 {
+                return Err(Stop::Orphaned);
+            }
+            assembler.received(n);
+        }
+    }
+
+    fn refuse(&self, slot: u16, id: u64, task: u32) -> Result<(), Stop> {
+        if self.block.begin(slot, id) {
+            let fault = encode_fault(Fault::UnknownTask { id: task });
+            lock(&self.out).message(Header::new(Kind::Fault, slot, id, 0), &[], &fault)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one blocking call, or the calls of one chunk.
+    #[inline]
+    fn run_blocking(
+        &mut self,
+        slot: u16,
+        id: u64,
+        meta: CallMeta,
+        args: &[u8],
+        blobs: &mut [Vec<u8>],
+        entry: &'static Entry,
+    ) -> Result<(), Stop> {
+        if !self.block.begin(slot, id) {
+            return Ok(());
+        }
+        let TaskBody::Blocking(run) = entry.body else { unreachable!("asked before") };
+        if !lock(&self.out).is_empty() {
+            self.watchdog.results_wait();
+        }
+        let current = current(slot, id, meta);
+        let mut args = Args::new(args, blobs, &self.limits);
+        if meta.items > 0 {
+            return self.run_chunk(slot, id, meta.items, &mut args, run, current);
+        }
+        let output = &mut self.output;
+        let result = with_current(current, || catch(|| run(&mut args, output)))
+            .unwrap_or_else(|panic| Err(Fault::Panicked(panic)));
+        let builder = std::mem::take(&mut output.builder);
+        let mut out = lock(&self.out);
+        match result {
+            Ok(()) => {
+                let header = Header::new(Kind::Value, slot, id, 0);
+                out.message(header, &[], &builder.finish())?;
+            }
+            Err(fault) => {
+                let header = Header::new(Kind::Fault, slot, id, 0);
+                out.message(header, &[], &encode_fault(fault))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_chunk<'a>(
+        &mut self,
+        slot: u16,
+        id: u64,
+        items: u32,
+        args: &mut Args<'a>,
+        run: fn(&mut Args<'a>, &mut Output) -> Result<(), Fault>,
+        current: Current,
+    ) -> Result<(), Stop> {
+        let output = &mut self.output;
+        for item in 0..items {
+            if item > 0 {
+                if self.block.is_unwanted(slot, id) {
+                    return self.drop_rest(slot, id);
+                }
+                self.block.note_progress();
+                args.next_item(&self.limits);
+                if item == 1 {
+                    self.watchdog.results_wait();
+                }
+            }
+            output.builder.head.clear();
+            output.builder.blobs.clear();
+            output.builder.head.push(0);
+            let result = with_current(current, || catch(|| run(args, output)))
+                .unwrap_or_else(|panic| Err(Fault::Panicked(panic)));
+            let mut lost_place = false;
+            if let Err(fault) = result {
+                // Where an argument could not be decoded, nobody knows where
+                // the next one begins.
+                lost_place = matches!(fault, Fault::ArgDecode { .. });
+                output.builder.blobs.clear();
+                output.builder.head.clear();
+                output.builder.head.push(1);
+                output.builder.head.extend_from_slice(encode_fault(fault).head());
+            }
+            let builder = &mut output.builder;
+            lock(&self.out).item(slot, id, item, &builder.head, &mut builder.blobs)?;
+            if lost_place && item + 1 < items {
+                return self.drop_rest(slot, id);
+            }
+        }
+        // Keep the capacity for the next chunk, not for ever.
+        if output.builder.head.capacity() > 1 << 20 {
+            output.builder.head = Vec::new();
+        }
+        output.builder.head.clear();
+        lock(&self.out).close_items();
+        Ok(())
+    }
+
+    /// Gives the rest of a chunk back to the parent.
+    fn drop_rest(&self, slot: u16, id: u64) -> Result<(), Stop> {
+        let header = Header::new(Kind::Cancelled, slot, id, 0);
+        Ok(lock(&self.out).message(header, &[], &Payload::empty())?)
+    }
+
+    /// Runs async calls until a blocking one comes.
+    fn serve_async(&mut self, first: OwnedCall) -> Result<Option<OwnedCall>, Stop> {
+        sys::set_nonblocking(self.socket.as_fd(), true)?;
+        self.runtime()?;
+        let Some(runtime) = self.runtime.take() else { unreachable!("just made") };
+        let mut assembler = std::mem::replace(&mut self.assembler, Assembler::new(0, |_| ()));
+        let result = runtime.block_on(self.drive(&mut assembler, first));
+        self.assembler = assembler;
+        self.runtime = Some(runtime);
+        sys::set_nonblocking(self.socket.as_fd(), false)?;
+        result
+    }
+
+    async fn drive(
+        &mut self,
+        assembler: &mut Assembler,
+        first: OwnedCall,
+    ) -> Result<Option<OwnedCall>, Stop> {
+        let stream = std::os::unix::net::UnixStream::from(self.socket.try_clone()?);
+        let stream = tokio::net::UnixStream::from_std(stream)?;
+        let (done, mut finished) = mpsc::unbounded_channel();
+        let mut running: HashMap<u16, Running> = HashMap::new();
+        self.begin_async(first, &done, &mut running);
+        loop {
+            while let Some(message) = assembler.next()? {
+                match self.session.handle(message)? {
+                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                        let Some(entry) = self.registry.get(meta.task) else {
+                            self.refuse(slot, id, meta.task)?;
+                            continue;
+                        };
+                        let call =
+                            OwnedCall { slot, id, meta, args: received(args, body), entry };
+                        if !entry.is_async() {
+                            // The parent waits for the last async call before it
+                            // sends a blocking one.
+                            lock(&self.out).flush()?;
+                            return Ok(Some(call));
+                        }
+                        self.begin_async(call, &done, &mut running);
+                    }
+                    WorkerEvent::Cancel { slot, id } => {
+                        if let Some(task) = running.get(&slot)
+                            && task.id == id
+                            && !task.claimed.swap(true, Ordering::AcqRel)
+                        {
+                            task.abort.abort();
+                            running.remove(&slot);
+                            let header = Header::new(Kind::Cancelled, slot, id, 0);
+                            lock(&self.out).message(header, &[], &Payload::empty())?;
+                        }
+                    }
+                    WorkerEvent::Shutdown => return Err(Stop::Shutdown),
+                    WorkerEvent::Welcome(_) => unreachable!("the session takes one welcome"),
+                }
+            }
+            lock(&self.out).flush()?;
+            tokio::select! {
+                biased;
+                Some((slot, id)) = finished.recv() => {
+                    let mut next = Some((slot, id));
+                    while let Some((slot, id)) = next {
+                        if running.get(&slot).is_some_and(|task| task.id == id) {
+                            running.remove(&slot);
+                        }
+                        next = finished.try_recv().ok();
+                    }
+                }
+                ready = stream.readable() => {
+                    ready?;
+                    let (buf, max) = assembler.target();
+                    let read = stream.try_io(tokio::io::Interest::READABLE, || {
+                        sys::recv_now(self.socket.as_fd(), buf, max)
+                    });
+                    match read {
+                        Ok(0) => return Err(Stop::Orphaned),
+                        Ok(n) => assembler.received(n),
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(e) => return Err(e.into()),
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin_async(
+        &self,
+        call: OwnedCall,
+        done: &mpsc::UnboundedSender<(u16, u64)>,
+        running: &mut HashMap<u16, Running>,
+    ) {
+        let OwnedCall { slot, id, meta, args, entry } = call;
+        if !self.block.begin(slot, id) {
+            return;
+        }
+        let TaskBody::Async(run) = entry.body else { unreachable!("asked before") };
+        let limits = self.limits;
+        let claimed = Arc::new(AtomicBool::new(false));
+        let (out, done, mine) = (self.out.clone(), done.clone(), claimed.clone());
+        let current = current(slot, id, meta);
+        let task = tokio::spawn(async move {
+            // The future is made inside, so that a panic of it is caught too.
+            let future: BoxFuture = Box::pin(async move { run(OwnedArgs::new(args, limits)).await });
+            let result = Guarded { future, current }.await;
+            if mine.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            let written = match result {
+                Ok(Encoded(payload)) => {
+                    lock(&out).message(Header::new(Kind::Value, slot, id, 0), &[], &payload)
+                }
+                Err(fault) => lock(&out).message(
+                    Header::new(Kind::Fault, slot, id, 0),
+                    &[],
+                    &encode_fault(fault),
+                ),
+            };
+            if written.is_err() {
+                sys::kill_own_group();
+            }
+            let _ = done.send((slot, id));
+        });
+        running.insert(slot, Running { id, claimed, abort: task.abort_handle() });
+    }
+}
+
+struct Running {
+    id: u64,
+    /// Set by whoever answers the call: its end or its cancellation.
+    claimed: Arc<AtomicBool>,
+    abort: tokio::task::AbortHandle,
+}
+
+/// A task's future with its context set, and its panics caught, at every poll.
+struct Guarded {
+    future: BoxFuture,
+    current: Current,
+}
+
+impl Future for Guarded {
+    type Output = Result<Encoded, Fault>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let polled = with_current(this.current, || catch(|| this.future.as_mut().poll(cx)));
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(Fault::Panicked(panic))))
+    }
+}
+
+fn current(slot: u16, id: u64, meta: CallMeta) -> Current {
+    let deadline = match meta.remaining_ms {
+        0 => None,
+        ms => Instant::now().checked_add(Duration::from_millis(ms.into())),
+    };
+    Current { slot, id, attempt: meta.attempt, deadline }
+}
+
+fn received(args: &[u8], body: Body) -> Received {
+    match body {
+        Body::Inline => Received::from_slice(args),
+        Body::Streamed { head, blobs } => Received::from_parts(head, blobs),
+    }
+}
+
+fn encode_fault(fault: Fault) -> Payload {
+    // Bounded texts always have an encoded form.
+    let bytes = postcard::to_allocvec(&fault.bounded()).unwrap_or_default();
+    Payload::from_parts(bytes, Vec::new())
+}
+
+fn runtime_fault(error: io::Error) -> Fault {
+    Fault::Panicked(PanicReport {
+        message: format!("the worker could not make a tokio runtime: {error}"),
+        location: None,
+        backtrace: None,
+    })
+}

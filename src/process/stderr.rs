@@ -1,0 +1,145 @@
+//! Workers' standard error: the last 64 KiB kept, the whole forwarded.
+//!
+//! One thread for all workers of the program, so that a flood cannot block
+//! supervision and a blocked terminal blocks only those who write to it.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::sys::{self, Poller, Ready};
+
+/// Bytes kept for the obituary.
+const TAIL: usize = 64 * 1024;
+const CHUNK: usize = 16 * 1024;
+
+pub(super) struct Pump {
+    poller: Poller,
+    pipes: Mutex<HashMap<u64, Arc<Tail>>>,
+    /// What supervision read at a worker's end and has still to be shown.
+    rest: Mutex<Vec<u8>>,
+}
+
+/// One worker's standard error.
+pub(super) struct Tail {
+    key: u64,
+    pipe: OwnedFd,
+    forward: bool,
+    kept: Mutex<VecDeque<u8>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pump {
+    /// The program's pump, started at first use.
+    pub(super) fn get() -> std::io::Result<&'static Pump> {
+        static PUMP: OnceLock<Pump> = OnceLock::new();
+        if let Some(pump) = PUMP.get() {
+            return Ok(pump);
+        }
+        let pump = Pump {
+            poller: Poller::new()?,
+            pipes: Mutex::default(),
+            rest: Mutex::default(),
+        };
+        let mut ours = false;
+        let pump = PUMP.get_or_init(|| {
+            ours = true;
+            pump
+        });
+        if ours {
+            std::thread::Builder::new()
+                .name("procpool-stderr".into())
+                .spawn(|| pump.run())?;
+        }
+        Ok(pump)
+    }
+
+    pub(super) fn watch(
+        &self,
+        key: u64,
+        pipe: OwnedFd,
+        forward: bool,
+    ) -> std::io::Result<Arc<Tail>> {
+        let tail = Arc::new(Tail { key, pipe, forward, kept: Mutex::default() });
+        lock(&self.pipes).insert(key, tail.clone());
+        if let Err(e) = self.poller.add(tail.pipe.as_fd(), key) {
+            lock(&self.pipes).remove(&key);
+            return Err(e);
+        }
+        Ok(tail)
+    }
+
+    /// What is left of an ended worker's output, without waiting for anyone who
+    /// may still hold the pipe.
+    pub(super) fn finish(&self, tail: &Tail) -> Vec<u8> {
+        if lock(&self.pipes).remove(&tail.key).is_some() {
+            self.poller.remove(tail.pipe.as_fd());
+        }
+        let mut rest = Vec::new();
+        // Bounded: somebody else may go on writing.
+        for _ in 0..64 {
+            match tail.read(&mut rest) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        if tail.forward && !rest.is_empty() {
+            lock(&self.rest).append(&mut rest);
+            self.poller.ring();
+        }
+        lock(&tail.kept).iter().copied().collect()
+    }
+
+    fn run(&self) {
+        let mut ready = Vec::new();
+        let mut chunk = Vec::new();
+        loop {
+            ready.clear();
+            if self.poller.wait(None, &mut ready).is_err() {
+                return;
+            }
+            for found in &ready {
+                match found {
+                    Ready::Bell => chunk.append(&mut lock(&self.rest)),
+                    Ready::Key(key) => {
+                        let Some(tail) = lock(&self.pipes).get(key).cloned() else { continue };
+                        match tail.read(&mut chunk) {
+                            Ok(n) if n > 0 => {
+                                if !tail.forward {
+                                    chunk.clear();
+                                }
+                            }
+                            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                            _ => {
+                                if lock(&self.pipes).remove(key).is_some() {
+                                    self.poller.remove(tail.pipe.as_fd());
+                                }
+                            }
+                        }
+                    }
+                }
+                if !chunk.is_empty() {
+                    let _ = std::io::stderr().lock().write_all(&chunk);
+                    chunk.clear();
+                }
+            }
+        }
+    }
+}
+
+impl Tail {
+    /// Reads once and keeps the tail; the bytes are appended to `seen`.
+    fn read(&self, seen: &mut Vec<u8>) -> std::io::Result<usize> {
+        let mut kept = lock(&self.kept);
+        let start = seen.len();
+        let n = sys::read_pipe_now(self.pipe.as_fd(), seen, CHUNK)?;
+        kept.extend(&seen[start..]);
+        let excess = kept.len().saturating_sub(TAIL);
+        kept.drain(..excess);
+        Ok(n)
+    }
+}

@@ -1,0 +1,253 @@
+//! One permanent thread that starts, watches, times and collects all children.
+//!
+//! It is a plain thread for two reasons: deadlines must fire and deaths be seen
+//! even while the user blocks every thread of the runtime, and the kernel ties
+//! the parent-death signal to the *thread* that spawned, so that thread must
+//! live as long as the program.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::exit::Obituary;
+use super::stderr::{Pump, Tail};
+use crate::sys::{self, ChildProcess, Poller, Ready, SpawnSpec};
+
+/// Whoever owns children; called on the supervision thread, so it must not wait.
+pub(crate) trait Watcher: Send + Sync {
+    /// The outcome of a [`Supervisor::spawn`].
+    fn spawned(&self, token: u64, result: io::Result<Child>);
+    /// A child has ended and was collected.
+    fn exited(&self, token: u64, obituary: Obituary);
+    /// The time set by [`Supervisor::wake_at`] has come; gives the next one.
+    fn tick(&self, now: Instant) -> Option<Instant>;
+}
+
+/// A running child, to be signalled from any thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Child(Arc<ChildProcess>);
+
+impl Child {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.0.terminate();
+    }
+
+    pub(crate) fn kill(&self) {
+        self.0.kill();
+    }
+
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        self.0.cpu_time()
+    }
+}
+
+/// What becomes of a worker's standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StderrPolicy {
+    /// Not captured.
+    Elsewhere,
+    /// The tail is kept, and the whole shown on ours.
+    Forward,
+    /// The tail is kept, nothing is shown.
+    Keep,
+}
+
+enum Command {
+    Spawn {
+        watcher: Arc<dyn Watcher>,
+        token: u64,
+        spec: Arc<SpawnSpec>,
+        stderr: StderrPolicy,
+        socket: OwnedFd,
+    },
+    WakeAt { watcher: Arc<dyn Watcher>, at: Instant },
+}
+
+pub(crate) struct Supervisor {
+    poller: Poller,
+    commands: Mutex<VecDeque<Command>>,
+}
+
+struct Watched {
+    child: Arc<ChildProcess>,
+    watcher: Arc<dyn Watcher>,
+    token: u64,
+    tail: Option<Arc<Tail>>,
+}
+
+#[derive(Default)]
+struct Thread {
+    children: HashMap<u64, Watched>,
+    next_key: u64,
+    /// At most one a watcher; watchers are few (a pool each).
+    timers: Vec<(Instant, Arc<dyn Watcher>)>,
+}
+
+impl Supervisor {
+    /// The program's supervisor, started at first use.
+    pub(crate) fn get() -> io::Result<&'static Supervisor> {
+        static SUPERVISOR: OnceLock<Supervisor> = OnceLock::new();
+        if let Some(supervisor) = SUPERVISOR.get() {
+            return Ok(supervisor);
+        }
+        let supervisor = Supervisor { poller: Poller::new()?, commands: Mutex::default() };
+        let mut ours = false;
+        let supervisor = SUPERVISOR.get_or_init(|| {
+            ours = true;
+            supervisor
+        });
+        if ours {
+            std::thread::Builder::new()
+                .name("procpool-supervisor".into())
+                .spawn(|| supervisor.run())?;
+        }
+        Ok(supervisor)
+    }
+
+    /// Starts a child; the watcher hears of it.
+    pub(crate) fn spawn(
+        &self,
+        watcher: Arc<dyn Watcher>,
+        token: u64,
+        spec: Arc<SpawnSpec>,
+        stderr: StderrPolicy,
+        socket: OwnedFd,
+    ) {
+        self.send(Command::Spawn { watcher, token, spec, stderr, socket });
+    }
+
+    /// Has `watcher` ticked at `at`, or earlier if it asked for that before.
+    pub(crate) fn wake_at(&self, watcher: Arc<dyn Watcher>, at: Instant) {
+        self.send(Command::WakeAt { watcher, at });
+    }
+
+    fn send(&self, command: Command) {
+        let mut commands = self.lock();
+        let first = commands.is_empty();
+        commands.push_back(command);
+        drop(commands);
+        if first {
+            self.poller.ring();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Command>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut thread = Thread::default();
+        let mut ready = Vec::new();
+        loop {
+            let next = thread.timers.iter().map(|(at, _)| *at).min();
+            let wait = if self.lock().is_empty() {
+                next.map(|at| at.saturating_duration_since(Instant::now()))
+            } else {
+                Some(Duration::ZERO)
+            };
+            ready.clear();
+            if self.poller.wait(wait, &mut ready).is_err() {
+                // Only a programming error makes epoll fail; do not spin on it.
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            for found in &ready {
+                if let Ready::Key(key) = found {
+                    self.ended(&mut thread, *key);
+                }
+            }
+            thread.tick();
+            // One a round, so that a burst of spawns cannot hold up deadlines.
+            let command = self.lock().pop_front();
+            match command {
+                Some(Command::Spawn { watcher, token, spec, stderr, socket }) => {
+                    self.start(&mut thread, watcher, token, &spec, stderr, socket);
+                }
+                Some(Command::WakeAt { watcher, at }) => thread.wake_at(watcher, at),
+                None => {}
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        thread: &mut Thread,
+        watcher: Arc<dyn Watcher>,
+        token: u64,
+        spec: &SpawnSpec,
+        stderr: StderrPolicy,
+        socket: OwnedFd,
+    ) {
+        let key = thread.next_key;
+        thread.next_key += 1;
+        let started = sys::spawn(spec, socket).and_then(|(child, pipe)| {
+            let tail = match pipe {
+                Some(pipe) => {
+                    Some(Pump::get()?.watch(key, pipe, stderr == StderrPolicy::Forward)?)
+                }
+                None => None,
+            };
+            // Dropped on failure, which kills the child.
+            self.poller.add(child.handle(), key)?;
+            Ok((Arc::new(child), tail))
+        });
+        match started {
+            Ok((child, tail)) => {
+                let handle = Child(child.clone());
+                thread.children.insert(key, Watched { child, watcher: watcher.clone(), token, tail });
+                watcher.spawned(token, Ok(handle));
+            }
+            Err(e) => watcher.spawned(token, Err(e)),
+        }
+    }
+
+    fn ended(&self, thread: &mut Thread, key: u64) {
+        let Some(watched) = thread.children.get(&key) else { return };
+        let Some((exit, usage)) = watched.child.reap() else { return };
+        self.poller.remove(watched.child.handle());
+        let Some(watched) = thread.children.remove(&key) else { return };
+        let stderr_tail = match (&watched.tail, Pump::get()) {
+            (Some(tail), Ok(pump)) => pump.finish(tail),
+            _ => Vec::new(),
+        };
+        let obituary = Obituary {
+            reason: exit.into(),
+            usage: usage.into(),
+            stderr_tail,
+            pid: watched.child.pid(),
+        };
+        watched.watcher.exited(watched.token, obituary);
+    }
+}
+
+impl Thread {
+    fn wake_at(&mut self, watcher: Arc<dyn Watcher>, at: Instant) {
+        match self.timers.iter_mut().find(|(_, w)| Arc::ptr_eq(w, &watcher)) {
+            Some((earlier, _)) => *earlier = at.min(*earlier),
+            None => self.timers.push((at, watcher)),
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.timers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut i = 0;
+        while i < self.timers.len() {
+            if self.timers[i].0 > now {
+                i += 1;
+                continue;
+            }
+            let (_, watcher) = self.timers.swap_remove(i);
+            if let Some(at) = watcher.tick(now) {
+                self.wake_at(watcher, at);
+            }
+        }
+    }
+}

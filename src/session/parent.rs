@@ -1,0 +1,271 @@
+//! The parent's end: the only authority on the connection.
+
+use std::time::Instant;
+
+use super::meta::{CallMeta, ItemsMeta, MAX_SLOTS};
+use super::violation::Violation;
+use crate::task::Fault;
+use crate::wire::{Body, Flags, Header, Hello, Kind, Message, Outbox, Payload, Received};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    AwaitHello,
+    AwaitReady,
+    Running,
+    Draining,
+    Closed,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            State::AwaitHello => "waiting for the worker's hello",
+            State::AwaitReady => "waiting for the worker to be ready",
+            State::Running => "running",
+            State::Draining => "shutting down",
+            State::Closed => "closed",
+        }
+    }
+}
+
+/// A call the worker has.
+#[derive(Debug, Clone, Copy)]
+struct Outstanding {
+    id: u64,
+    items: u32,
+    seen: u32,
+}
+
+/// What a message of the worker means to the parent.
+#[derive(Debug)]
+pub(crate) enum ParentEvent {
+    /// The worker is the same program; it waits for its welcome.
+    HelloAccepted,
+    /// The worker takes calls. Holds the initializer's result, if it had one.
+    Ready(Result<Received, Fault>),
+    Value { slot: u16, id: u64, value: Received },
+    Fault { slot: u16, id: u64, fault: Fault },
+    Items { slot: u16, id: u64, first: u32, count: u32, last: bool, results: Received },
+    Cancelled { slot: u16, id: u64 },
+    Progress { slot: u16, id: u64, done: u64, total: u64 },
+    Goodbye,
+}
+
+#[derive(Debug)]
+pub(crate) struct ParentSession {
+    state: State,
+    ours: Hello,
+    slots: Vec<Option<Outstanding>>,
+    outstanding: usize,
+    out: Outbox,
+    deadline: Option<Instant>,
+}
+
+impl ParentSession {
+    /// A session that wants the hello before `deadline`.
+    pub(crate) fn new(ours: Hello, deadline: Instant) -> Self {
+        ParentSession {
+            state: State::AwaitHello,
+            ours,
+            slots: Vec::new(),
+            outstanding: 0,
+            out: Outbox::default(),
+            deadline: Some(deadline),
+        }
+    }
+
+    // Getters.
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == State::Running
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outstanding == 0
+    }
+
+    /// Calls the worker has, with how many of their items are known.
+    pub(crate) fn outstanding(&self) -> impl Iterator<Item = (u16, u64, u32)> + '_ {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, o)| o.map(|o| (i as u16, o.id, o.seen)))
+    }
+
+    // Input.
+
+    /// Takes one message of the worker.
+    pub(crate) fn handle(&mut self, message: Message<'_>) -> Result<Option<ParentEvent>, Violation> {
+        let Header { kind, slot, id, .. } = message.header;
+        let unexpected = Violation::Unexpected { kind, state: self.state.name() };
+        match (kind, self.state) {
+            (Kind::Hello, State::AwaitHello) => {
+                let theirs: Hello = decode(kind, &mut received(message))?;
+                self.ours.check(&theirs)?;
+                self.state = State::AwaitReady;
+                self.deadline = None;
+                Ok(Some(ParentEvent::HelloAccepted))
+            }
+            (Kind::Ready, State::AwaitReady) => {
+                let failed = message.header.flags.has(Flags::FAILED);
+                let mut body = received(message);
+                self.state = State::Running;
+                Ok(Some(ParentEvent::Ready(if failed {
+                    Err(decode(kind, &mut body)?)
+                } else {
+                    Ok(body)
+                })))
+            }
+            (Kind::Value, State::Running | State::Draining) => {
+                let call = self.outstanding_mut(kind, slot, id)?;
+                if call.items != 0 {
+                    return Err(Violation::UnknownCall { kind, slot, id });
+                }
+                self.release(slot);
+                Ok(Some(ParentEvent::Value { slot, id, value: received(message) }))
+            }
+            (Kind::Fault, State::Running | State::Draining) => {
+                self.outstanding_mut(kind, slot, id)?;
+                let fault = decode(kind, &mut received(message))?;
+                self.release(slot);
+                Ok(Some(ParentEvent::Fault { slot, id, fault }))
+            }
+            (Kind::Items, State::Running | State::Draining) => {
+                let call = self.outstanding_mut(kind, slot, id)?;
+                let (meta, rest) =
+                    ItemsMeta::split(message.meta).ok_or(Violation::Malformed(kind))?;
+                let ItemsMeta { first, count } = meta;
+                let end = u64::from(first) + u64::from(count);
+                let last = end == u64::from(call.items);
+                if first != call.seen || end > u64::from(call.items) || count == 0 {
+                    return Err(Violation::Items { first, end, items: call.items, seen: call.seen });
+                }
+                call.seen = end as u32;
+                let results = match message.body {
+                    Body::Inline => Received::from_slice(rest),
+                    Body::Streamed { head, blobs } => Received::from_parts(head, blobs),
+                };
+                if last {
+                    self.release(slot);
+                }
+                Ok(Some(ParentEvent::Items { slot, id, first, count, last, results }))
+            }
+            (Kind::Cancelled, State::Running | State::Draining) => {
+                self.outstanding_mut(kind, slot, id)?;
+                self.release(slot);
+                Ok(Some(ParentEvent::Cancelled { slot, id }))
+            }
+            (Kind::Progress, State::Running | State::Draining) => {
+                // A report may cross the call's end on its way: ignored then.
+                let Ok(_) = self.outstanding_mut(kind, slot, id) else { return Ok(None) };
+                let numbers = message.meta.first_chunk::<16>().ok_or(Violation::Malformed(kind))?;
+                let mut done = [0; 8];
+                let mut total = [0; 8];
+                done.copy_from_slice(&numbers[..8]);
+                total.copy_from_slice(&numbers[8..]);
+                Ok(Some(ParentEvent::Progress {
+                    slot,
+                    id,
+                    done: u64::from_le_bytes(done),
+                    total: u64::from_le_bytes(total),
+                }))
+            }
+            (Kind::Goodbye, State::Draining) => {
+                self.state = State::Closed;
+                Ok(Some(ParentEvent::Goodbye))
+            }
+            _ => Err(unexpected),
+        }
+    }
+
+    fn outstanding_mut(
+        &mut self,
+        kind: Kind,
+        slot: u16,
+        id: u64,
+    ) -> Result<&mut Outstanding, Violation> {
+        match self.slots.get_mut(usize::from(slot)) {
+            Some(Some(call)) if call.id == id => Ok(call),
+            _ => Err(Violation::UnknownCall { kind, slot, id }),
+        }
+    }
+
+    fn release(&mut self, slot: u16) {
+        if self.slots[usize::from(slot)].take().is_some() {
+            self.outstanding -= 1;
+        }
+    }
+
+    /// Whether the hello is overdue.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.deadline.is_some_and(|d| d <= now)
+    }
+
+    // Commands.
+
+    /// Hands a call to the worker in a free slot.
+    ///
+    /// # Panics
+    /// If the slot is taken or out of range: the scheduler gives slots out.
+    #[inline]
+    pub(crate) fn call(&mut self, slot: u16, id: u64, meta: CallMeta, payload: &Payload) {
+        assert!(slot < MAX_SLOTS, "slot {slot} of {MAX_SLOTS}");
+        let index = usize::from(slot);
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, None);
+        }
+        assert!(self.slots[index].is_none(), "slot {slot} is taken");
+        self.slots[index] = Some(Outstanding { id, items: meta.items, seen: 0 });
+        self.outstanding += 1;
+        self.out.message(Header::new(Kind::Call, slot, id, 0), &meta.encode(), payload);
+    }
+
+    /// Asks the worker to drop an async call.
+    pub(crate) fn cancel(&mut self, slot: u16, id: u64) {
+        if self.outstanding_mut(Kind::Cancel, slot, id).is_ok() {
+            self.out.control(Header::new(Kind::Cancel, slot, id, 0));
+        }
+    }
+
+    /// Forgets a call that the worker is known never to begin.
+    pub(crate) fn taken_back(&mut self, slot: u16, id: u64) {
+        if self.outstanding_mut(Kind::Call, slot, id).is_ok() {
+            self.release(slot);
+        }
+    }
+
+    /// Asks the worker to exit once it is done with what it has.
+    pub(crate) fn shutdown(&mut self) {
+        if matches!(self.state, State::Running | State::AwaitReady) {
+            self.state = State::Draining;
+            self.out.message(Header::new(Kind::Shutdown, 0, 0, 0), &[], &Payload::empty());
+        }
+    }
+
+    // Output.
+
+    pub(crate) fn outbox(&mut self) -> &mut Outbox {
+        &mut self.out
+    }
+
+    /// When [`ParentSession::handle_timeout`] wants to be asked.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+fn received(message: Message<'_>) -> Received {
+    match message.body {
+        Body::Inline => Received::from_slice(message.meta),
+        Body::Streamed { head, blobs } => Received::from_parts(head, blobs),
+    }
+}
+
+/// Messages of the protocol itself are small; nothing in them may be large.
+fn decode<T: serde::de::DeserializeOwned + 'static>(
+    kind: Kind,
+    body: &mut Received,
+) -> Result<T, Violation> {
+    let (head, _) = body.parts();
+    postcard::from_bytes(head).map_err(|_| Violation::Malformed(kind))
+}

@@ -1,0 +1,110 @@
+//! What a freshly exec'd child does to itself before any user code runs.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
+use rustix::time::Timespec;
+
+/// Takes over the socket that the parent placed on standard input and puts
+/// the null device there instead.
+///
+/// An error means standard input is no socket: this process was not started
+/// as a worker.
+pub(crate) fn bind_standard_input() -> io::Result<OwnedFd> {
+    // SAFETY: descriptor 0 is open or the calls on it fail with EBADF.
+    let stdin = unsafe { BorrowedFd::borrow_raw(0) };
+    rustix::net::sockopt::socket_type(stdin)?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
+        .or_else(|_| {
+            // No /dev here: an empty pipe reads as end of file just as well.
+            let (reader, _writer) = rustix::pipe::pipe()?;
+            Ok::<OwnedFd, rustix::io::Errno>(reader)
+        })?;
+    rustix::stdio::dup2_stdin(&null)?;
+    if null.as_raw_fd() == 0 {
+        std::mem::forget(null);
+    }
+    Ok(socket)
+}
+
+/// Default dispositions and an empty mask: both are inherited across exec,
+/// and the parent's choices are not ours. Ctrl-C is left to the parent.
+pub(crate) fn reset_signals() {
+    // SAFETY: plain calls on local structs; numbers that cannot be changed
+    // (SIGKILL, SIGSTOP, those of the C library) just fail.
+    unsafe {
+        for signal in 1..=64 {
+            let handler = match signal {
+                libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                    libc::SIG_IGN
+                }
+                // Rust programs expect a broken pipe as an error.
+                libc::SIGPIPE => libc::SIG_IGN,
+                // The runtime's guard-page handler reports stack overflows.
+                libc::SIGSEGV | libc::SIGBUS => continue,
+                _ => libc::SIG_DFL,
+            };
+            libc::signal(signal, handler);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// Has the kernel kill this process when the thread that started it ends.
+/// Works even while this process is stopped, where a watchdog cannot run.
+pub(crate) fn arm_parent_death() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Waits until one of `fds` is readable or at its end; gives its index, or
+/// `None` after `timeout`.
+pub(crate) fn wait_readable(
+    fds: &[BorrowedFd<'_>],
+    timeout: Option<Duration>,
+) -> io::Result<Option<usize>> {
+    let timeout = timeout.map(|t| Timespec {
+        tv_sec: t.as_secs() as i64,
+        tv_nsec: i64::from(t.subsec_nanos()),
+    });
+    let mut set: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    loop {
+        match poll(&mut set, timeout.as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(set.iter().position(|fd| !fd.revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Kills this process and everything it started that stayed in its group.
+pub(crate) fn kill_own_group() -> ! {
+    // Only a group we lead is ours to kill.
+    if rustix::process::getpgrp() == rustix::process::getpid() {
+        let _ = rustix::process::kill_current_process_group(Signal::KILL);
+    }
+    exit_now(1)
+}
+
+/// Ends this process without running exit handlers or destructors, which
+/// could hang and hold nothing that outlives the process.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: always sound; nothing runs afterwards.
+    unsafe { libc::_exit(code) }
+}
+
+/// Removes a variable from the environment.
+///
+/// Only for the first lines of a worker, before it has other threads.
+pub(crate) fn remove_env(key: &str) {
+    // SAFETY: called while this process has no thread that could read the
+    // environment at the same time.
+    unsafe { std::env::remove_var(key) };
+}

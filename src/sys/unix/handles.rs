@@ -1,0 +1,171 @@
+//! Sockets between two processes, and descriptors sent over them.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+/// One end of a connected stream.
+pub(crate) type Socket = OwnedFd;
+
+/// Descriptors one message may carry; more is refused before sending and
+/// closed on arrival.
+const MAX_HANDLES: usize = 16;
+
+/// Two connected ends that nobody else can name, both closed on exec.
+pub(crate) fn pair() -> io::Result<(Socket, Socket)> {
+    let (a, b) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    Ok((a, b))
+}
+
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let mut flags = rustix::fs::fcntl_getfl(fd)?;
+    flags.set(rustix::fs::OFlags::NONBLOCK, on);
+    Ok(rustix::fs::fcntl_setfl(fd, flags)?)
+}
+
+/// Sends `bytes` together with `handles`, waiting if the socket is full.
+///
+/// The bytes must be few (they are one message of the handshake): a short
+/// write is reported as an error instead of being continued without the
+/// descriptors.
+pub(crate) fn send_with_handles(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    handles: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !handles.is_empty() && !control.push(SendAncillaryMessage::ScmRights(handles)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "{} descriptors do not fit one message (at most {MAX_HANDLES})",
+                handles.len()
+            ),
+        ));
+    }
+    let sent = rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+    })?;
+    if sent != bytes.len() {
+        return Err(io::Error::new(
+            io::ErrorKind::WriteZero,
+            format!("{sent} of {} handshake bytes were taken", bytes.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// Receives bytes and the descriptors that came with them (closed on exec).
+pub(crate) fn recv_with_handles(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    })?;
+    let mut handles = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            handles.extend(fds);
+        }
+    }
+    Ok((got.bytes, handles))
+}
+
+/// Appends at most `max` bytes to `buf`, waiting for the first of them.
+/// `Ok(0)` is the end of the stream.
+pub(crate) fn recv_blocking(
+    socket: BorrowedFd<'_>,
+    buf: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<usize> {
+    recv(socket, buf, max, RecvFlags::empty())
+}
+
+/// Appends at most `max` bytes to `buf` if some are there, else
+/// `WouldBlock`. `Ok(0)` is the end of the stream.
+pub(crate) fn recv_now(
+    socket: BorrowedFd<'_>,
+    buf: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<usize> {
+    recv(socket, buf, max, RecvFlags::DONTWAIT)
+}
+
+fn recv(
+    socket: BorrowedFd<'_>,
+    buf: &mut Vec<u8>,
+    max: usize,
+    flags: RecvFlags,
+) -> io::Result<usize> {
+    if buf.capacity() - buf.len() < max {
+        buf.reserve(max);
+    }
+    let (_, got) = rustix::io::retry_on_intr(|| {
+        let spare = &mut buf.spare_capacity_mut()[..max];
+        rustix::net::recv(socket, spare, flags).map(|((init, _), _)| ((), init.len()))
+    })?;
+    // SAFETY: `recv` has initialised `got` bytes at the start of the spare
+    // room, which is at least `max >= got` bytes long.
+    unsafe { buf.set_len(buf.len() + got) };
+    Ok(got)
+}
+
+/// Writes everything, waiting while the peer does not read.
+pub(crate) fn write_all_blocking(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = write_vectored_blocking(socket, &[IoSlice::new(bytes)])?;
+        bytes = &bytes[n..];
+    }
+    Ok(())
+}
+
+/// Writes some of `slices`, waiting until at least one byte is taken,
+/// whether or not the socket is in non-blocking mode.
+pub(crate) fn write_vectored_blocking(
+    socket: BorrowedFd<'_>,
+    slices: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    loop {
+        let mut none = SendAncillaryBuffer::default();
+        match rustix::net::sendmsg(socket, slices, &mut none, SendFlags::NOSIGNAL) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => return Ok(n),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => wait_writable(socket)?,
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+pub(super) fn wait_writable(socket: BorrowedFd<'_>) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)];
+    match poll(&mut fds, None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

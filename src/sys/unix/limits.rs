@@ -1,0 +1,45 @@
+//! What a process may use, and what it does use.
+
+use std::io;
+use std::num::NonZeroUsize;
+
+use rustix::process::{Resource, Rlimit};
+
+/// A ceiling the kernel keeps for the calling process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResourceLimit {
+    /// Bytes of address space.
+    Memory(u64),
+    /// Seconds of CPU over the life of the process.
+    CpuSeconds(u64),
+    /// Open descriptors.
+    Files(u64),
+    /// No core dumps: a death is then seen at once, not after a slow dump.
+    NoCore,
+}
+
+pub(crate) fn apply_limit(limit: ResourceLimit) -> io::Result<()> {
+    let (resource, value) = match limit {
+        ResourceLimit::Memory(n) => (Resource::As, n),
+        ResourceLimit::CpuSeconds(n) => (Resource::Cpu, n),
+        ResourceLimit::Files(n) => (Resource::Nofile, n),
+        ResourceLimit::NoCore => (Resource::Core, 0),
+    };
+    let ceiling = rustix::process::getrlimit(resource).maximum;
+    let value = ceiling.map_or(value, |c| c.min(value));
+    let new = Rlimit { current: Some(value), maximum: Some(value) };
+    Ok(rustix::process::setrlimit(resource, new)?)
+}
+
+/// Resident bytes of process `pid`, if it can be learnt.
+pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// CPUs this process may really use: affinity and, where a cgroup sets one,
+/// its quota. `std` looks at both on Linux.
+pub(crate) fn usable_cpus() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

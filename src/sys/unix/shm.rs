@@ -1,0 +1,193 @@
+//! Memory that two processes see, made safe to touch.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// A fixed block of memory mapped into this process and one other.
+///
+/// The other process may write any byte at any time, so nothing here hands
+/// out a reference to plain data: words are atomics, bytes are copied.
+#[derive(Debug)]
+pub(crate) struct SharedBlock {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the block is plain memory valid until `drop`; every access is an
+// atomic operation or a byte copy that tolerates concurrent writers.
+unsafe impl Send for SharedBlock {}
+// SAFETY: as above.
+unsafe impl Sync for SharedBlock {}
+
+impl SharedBlock {
+    /// A new zeroed block and the descriptor by which another process maps
+    /// it. It can neither shrink (which would turn a read here into a fault)
+    /// nor grow.
+    pub(crate) fn create(name: &str, len: usize) -> io::Result<(Self, OwnedFd)> {
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, len as u64)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok((Self::map(fd.as_fd(), len)?, fd))
+    }
+
+    /// Maps a block that the other process made. One that could shrink under
+    /// us, or has another size, is refused.
+    pub(crate) fn open(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let seals = rustix::fs::fcntl_get_seals(fd)?;
+        let size = rustix::fs::fstat(fd)?.st_size;
+        if !seals.contains(SealFlags::SHRINK) || size != len as i64 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a shared block of {size} bytes with seals {seals:?}, expected {len} bytes sealed against shrinking"),
+            ));
+        }
+        Self::map(fd, len)
+    }
+
+    fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
+        let start = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )?
+        };
+        let start = NonNull::new(start.cast::<u8>())
+            .ok_or_else(|| io::Error::other("the shared block was mapped at address zero"))?;
+        Ok(SharedBlock { start, len })
+    }
+
+    /// The `index`th 64-bit word.
+    ///
+    /// # Panics
+    /// If the word lies outside the block: offsets are our own constants.
+    #[inline]
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        assert!((index + 1) * 8 <= self.len, "word {index} of a block of {} bytes", self.len);
+        // SAFETY: in bounds, aligned (mappings start on a page), and valid
+        // for as long as `self`; every access by either process is atomic.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast::<u64>().add(index)) }
+    }
+
+    /// Copies `bytes` into the block at `offset`.
+    ///
+    /// # Panics
+    /// If they do not fit: offsets are our own.
+    #[inline]
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.len && bytes.len() <= self.len - offset);
+        // SAFETY: in bounds (checked); the source is a private slice, so the
+        // two do not overlap. A racing writer can only spoil the values.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.start.as_ptr().add(offset),
+                bytes.len(),
+            );
+        }
+    }
+
+    /// A private copy of `len` bytes at `offset`, or `None` if they are not
+    /// inside the block (the numbers may come from the other process).
+    pub(crate) fn copy_out(&self, offset: usize, len: usize) -> Option<Vec<u8>> {
+        if offset > self.len || len > self.len - offset {
+            return None;
+        }
+        let mut bytes = vec![0u8; len];
+        // SAFETY: in bounds (checked); the target is private memory.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.start.as_ptr().add(offset), bytes.as_mut_ptr(), len);
+        }
+        Some(bytes)
+    }
+
+    /// Writes some of the `len` bytes at `offset` to `socket` without copying
+    /// them here, waiting until at least one is taken.
+    ///
+    /// # Panics
+    /// If they are not inside the block: the numbers are our own.
+    pub(crate) fn write_to(
+        &self,
+        socket: BorrowedFd<'_>,
+        offset: usize,
+        len: usize,
+    ) -> io::Result<usize> {
+        assert!(offset <= self.len && len <= self.len - offset);
+        loop {
+            // SAFETY: the range is in bounds (checked) and stays mapped; the
+            // kernel only reads it.
+            let n = unsafe {
+                libc::send(
+                    std::os::fd::AsRawFd::as_raw_fd(&socket),
+                    self.start.as_ptr().add(offset).cast(),
+                    len,
+                    libc::MSG_NOSIGNAL,
+                )
+            };
+            if n > 0 {
+                return Ok(n as usize);
+            }
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => super::handles::wait_writable(socket)?,
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for SharedBlock {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` and nothing borrows it now.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn two_mappings_see_the_same_words_and_bytes() {
+        let (a, fd) = SharedBlock::create("test", 8192).unwrap();
+        let b = SharedBlock::open(fd.as_fd(), 8192).unwrap();
+        a.word(3).store(77, Ordering::Release);
+        assert_eq!(b.word(3).load(Ordering::Acquire), 77);
+        b.copy_in(8189, b"xyz");
+        assert_eq!(a.copy_out(8189, 3).unwrap(), b"xyz");
+    }
+
+    #[test]
+    fn ranges_that_a_peer_made_up_are_refused() {
+        let (a, _fd) = SharedBlock::create("test", 4096).unwrap();
+        assert!(a.copy_out(4096, 1).is_none());
+        assert!(a.copy_out(usize::MAX, 2).is_none());
+        assert!(a.copy_out(2, usize::MAX).is_none());
+        assert_eq!(a.copy_out(4096, 0).unwrap(), Vec::<u8>::new());
+    }
+
+    #[test]
+    fn a_block_that_could_shrink_or_is_of_another_size_is_refused() {
+        let fd = rustix::fs::memfd_create("loose", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .unwrap();
+        rustix::fs::ftruncate(&fd, 4096).unwrap();
+        assert!(SharedBlock::open(fd.as_fd(), 4096).is_err());
+        let (_a, fd) = SharedBlock::create("test", 4096).unwrap();
+        assert!(SharedBlock::open(fd.as_fd(), 8192).is_err());
+        assert!(rustix::fs::ftruncate(&fd, 0).is_err(), "the seal holds");
+    }
+}

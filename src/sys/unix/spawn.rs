@@ -1,0 +1,294 @@
+//! Starting a child from the running image, and holding on to it.
+//!
+//! The child's end of the socket becomes its standard input, so `std` keeps
+//! to `posix_spawn`: any `pre_exec` would copy the parent's page tables, which
+//! takes 100 ms and more in a large parent.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::exit::{RawExit, Usage, timeval};
+
+/// Where a child's standard error goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StderrMode {
+    Inherit,
+    Null,
+    /// Into a pipe whose reading end [`spawn`] returns.
+    Pipe,
+}
+
+/// Everything a spawn needs; made once and used for every worker.
+#[derive(Debug, Clone)]
+pub(crate) struct SpawnSpec {
+    /// `None`: the image this process runs, even when its file has been
+    /// replaced or deleted meanwhile.
+    pub(crate) program: Option<PathBuf>,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env_clear: bool,
+    pub(crate) env: Vec<(OsString, Option<OsString>)>,
+    pub(crate) stderr: StderrMode,
+}
+
+/// A started child: who it is and what the parent holds of it.
+#[derive(Debug)]
+pub(crate) struct ChildProcess {
+    pid: Pid,
+    handle: OwnedFd,
+    /// Held while the pid is used: it names our child only until it is reaped.
+    reaped: Mutex<bool>,
+}
+
+const SELF_IMAGE: &str = "/proc/self/exe";
+
+/// Starts the child with `socket` as its standard input, in a process group of
+/// its own. Must be called from a thread that lives as long as the program:
+/// the parent-death signal is tied to the spawning *thread*.
+pub(crate) fn spawn(
+    spec: &SpawnSpec,
+    socket: OwnedFd,
+) -> io::Result<(ChildProcess, Option<OwnedFd>)> {
+    let mut command = match &spec.program {
+        Some(path) => Command::new(path),
+        None => {
+            let mut command = Command::new(SELF_IMAGE);
+            if let Some(name) = std::env::args_os().next() {
+                command.arg0(name);
+            }
+            command
+        }
+    };
+    if spec.env_clear {
+        command.env_clear();
+    }
+    for (key, value) in &spec.env {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
+    command
+        .args(&spec.args)
+        .stdin(Stdio::from(socket))
+        .process_group(0)
+        .stderr(match spec.stderr {
+            StderrMode::Inherit => Stdio::inherit(),
+            StderrMode::Null => Stdio::null(),
+            StderrMode::Pipe => Stdio::piped(),
+        });
+    let mut child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let stderr = child.stderr.take().map(OwnedFd::from);
+    if let Some(pipe) = &stderr {
+        super::set_nonblocking(pipe.as_fd(), true)?;
+    }
+    // Not reaped yet, so the pid still names our child.
+    let handle = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(e) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(e.into());
+        }
+    };
+    Ok((ChildProcess { pid, handle, reaped: Mutex::new(false) }, stderr))
+}
+
+/// A descriptor that becomes readable when this process ends, for a child to
+/// hold: it works across pid namespaces, where the pid itself would not.
+pub(crate) fn own_process_handle() -> io::Result<OwnedFd> {
+    Ok(rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?)
+}
+
+/// Appends what a non-blocking pipe holds, at most `max` bytes.
+pub(crate) fn read_pipe_now(
+    pipe: BorrowedFd<'_>,
+    buf: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<usize> {
+    buf.reserve(max);
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::read(pipe, rustix::buffer::spare_capacity(buf))
+    })?)
+}
+
+impl ChildProcess {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get() as u32
+    }
+
+    /// Readable once the child has ended.
+    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+
+    /// Asks the child to end (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::TERM);
+    }
+
+    /// Ends the child now (SIGKILL).
+    pub(crate) fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL);
+    }
+
+    /// CPU time the child and its threads have used, while it is not reaped.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let reaped = self.lock();
+        if *reaped {
+            return None;
+        }
+        let mut clock = 0;
+        // SAFETY: plain out-parameter.
+        if unsafe { libc::clock_getcpuclockid(self.pid.as_raw_nonzero().get(), &mut clock) } != 0 {
+            return None;
+        }
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: plain out-parameter.
+        if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+            return None;
+        }
+        Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+
+    /// Collects the ended child and kills what is left of its process group.
+    ///
+    /// Does not wait; `None` while the child still runs. The group is killed
+    /// while the zombie still holds its number, so that no stranger can have it.
+    pub(crate) fn reap(&self) -> Option<(RawExit, Usage)> {
+        let mut reaped = self.lock();
+        if *reaped {
+            return Some((RawExit::Unknown, Usage::default()));
+        }
+        match wait_by_handle(&self.handle, true) {
+            Wait::Running => return None,
+            Wait::Ended(..) => {
+                let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+            }
+            Wait::Gone => {}
+        }
+        *reaped = true;
+        match wait_by_handle(&self.handle, false) {
+            Wait::Ended(exit, usage) => Some((exit, usage)),
+            _ => Some((RawExit::Unknown, Usage::default())),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, bool> {
+        self.reaped.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        if !*self.lock() {
+            self.kill();
+        }
+    }
+}
+
+enum Wait {
+    Running,
+    Ended(RawExit, Usage),
+    Gone,
+}
+
+fn wait_by_handle(handle: &OwnedFd, peek: bool) -> Wait {
+    loop {
+        // SAFETY: zeroed C structs are valid values of these types.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOHANG | if peek { libc::WNOWAIT } else { 0 };
+        // SAFETY: the raw call has a fifth parameter, the resource usage, that
+        // the libc wrapper hides; both pointers are valid for writes.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                libc::P_PIDFD,
+                handle.as_raw_fd(),
+                &raw mut info,
+                flags,
+                &raw mut usage,
+            )
+        };
+        if result != 0 {
+            if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Wait::Gone;
+        }
+        // SAFETY: filled by waitid (or still zero, which means nobody ended).
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        if pid == 0 {
+            return Wait::Running;
+        }
+        let exit = match info.si_code {
+            libc::CLD_EXITED => RawExit::Code(status),
+            libc::CLD_KILLED => RawExit::Signal { signal: status, core: false },
+            libc::CLD_DUMPED => RawExit::Signal { signal: status, core: true },
+            _ => RawExit::Unknown,
+        };
+        let usage = Usage {
+            user: timeval(usage.ru_utime),
+            system: timeval(usage.ru_stime),
+            peak_resident: usage.ru_maxrss as u64 * 1024,
+        };
+        return Wait::Ended(exit, usage);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> (ChildProcess, OwnedFd) {
+        let spec = SpawnSpec {
+            program: Some("/bin/sh".into()),
+            args: vec!["-c".into(), script.into()],
+            env_clear: false,
+            env: Vec::new(),
+            stderr: StderrMode::Pipe,
+        };
+        let (_ours, theirs) = super::super::pair().unwrap();
+        let (child, stderr) = spawn(&spec, theirs).unwrap();
+        (child, stderr.unwrap())
+    }
+
+    fn wait(child: &ChildProcess) -> RawExit {
+        super::super::wait_readable(&[child.handle()], None).unwrap();
+        child.reap().unwrap().0
+    }
+
+    #[test]
+    fn exit_codes_and_signals_are_told_apart() {
+        assert_eq!(wait(&sh("exit 7").0), RawExit::Code(7));
+        assert!(matches!(
+            wait(&sh("kill -SEGV $$").0),
+            RawExit::Signal { signal: libc::SIGSEGV, .. }
+        ));
+    }
+
+    #[test]
+    fn the_group_goes_with_the_child() {
+        let (child, pipe) = sh("sleep 1000 & echo $! >&2; exec 2>&-; exit 3");
+        assert_eq!(wait(&child), RawExit::Code(3));
+        // End of file: nobody holds the pipe once the grandchild is dead.
+        let mut text = Vec::new();
+        loop {
+            super::super::wait_readable(&[pipe.as_fd()], None).unwrap();
+            if read_pipe_now(pipe.as_fd(), &mut text, 64).unwrap() == 0 {
+                break;
+            }
+        }
+        assert!(!text.is_empty());
+    }
+}

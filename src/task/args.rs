@@ -1,0 +1,290 @@
+//! Arguments on their way into a body, and results on their way out.
+
+use std::any::{Any, type_name};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use super::panic::catch;
+use crate::wire::{
+    BYTES_BLOB, BYTES_INLINE, Budget, DecodeLimits, EncodeError, Payload, PayloadBuilder, Received,
+    decode_from,
+};
+
+/// The encoded arguments of one call, or of the calls of a chunk in a row.
+#[doc(hidden)]
+pub struct Args<'a> {
+    input: &'a [u8],
+    blobs: std::slice::IterMut<'a, Vec<u8>>,
+    budget: Budget,
+}
+
+/// Arguments that own what they decode from, for a future to keep.
+#[doc(hidden)]
+pub struct OwnedArgs {
+    received: Received,
+    limits: DecodeLimits,
+}
+
+impl OwnedArgs {
+    pub(crate) fn new(received: Received, limits: DecodeLimits) -> Self {
+        OwnedArgs { received, limits }
+    }
+
+    pub fn args(&mut self) -> Args<'_> {
+        let (input, blobs) = self.received.parts();
+        Args::new(input, blobs, &self.limits)
+    }
+}
+
+impl<'a> Args<'a> {
+    pub(crate) fn new(input: &'a [u8], blobs: &'a mut [Vec<u8>], limits: &DecodeLimits) -> Self {
+        let budget = Budget::new(limits, input.len());
+        Args { input, blobs: blobs.iter_mut(), budget }
+    }
+
+    /// The next argument, as a value of its own. `Vec<u8>` and [`Bytes`] are
+    /// taken over from the receive buffer where they are large.
+    #[inline]
+    pub fn owned<T: DeserializeOwned + 'static>(&mut self, name: &str) -> Result<T, Fault> {
+        let mut slot: Option<T> = None;
+        let any: &mut dyn Any = &mut slot;
+        if let Some(slot) = any.downcast_mut::<Option<Vec<u8>>>() {
+            *slot = Some(self.byte_string(name)?.into_vec());
+        } else if let Some(slot) = any.downcast_mut::<Option<Bytes>>() {
+            *slot = Some(Bytes::from(self.byte_string(name)?.into_vec()));
+        } else {
+            slot = Some(self.value(name)?);
+        }
+        match slot {
+            Some(value) => Ok(value),
+            None => unreachable!("every branch fills the slot or returns"),
+        }
+    }
+
+    /// The next argument, borrowing from the received bytes.
+    #[inline]
+    pub fn borrowed<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Fault> {
+        self.value(name)
+    }
+
+    pub fn str(&mut self, name: &str) -> Result<&'a str, Fault> {
+        let bytes = self.bytes(name)?;
+        std::str::from_utf8(bytes).map_err(|e| arg_fault::<&str>(name, &e.to_string()))
+    }
+
+    pub fn bytes(&mut self, name: &str) -> Result<&'a [u8], Fault> {
+        Ok(match self.byte_string(name)? {
+            ByteString::Inline(bytes) => bytes,
+            ByteString::Blob(blob) => blob,
+        })
+    }
+
+    #[inline]
+    fn value<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Fault> {
+        match catch(|| decode_from(&mut self.input, &mut self.budget)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(e)) => Err(arg_fault::<T>(name, &e.to_string())),
+            Err(panic) => Err(arg_fault::<T>(
+                name,
+                &format!("its Deserialize implementation panicked: {}", panic.message),
+            )),
+        }
+    }
+
+    fn byte_string(&mut self, name: &str) -> Result<ByteString<'a>, Fault> {
+        let fault = |reason: &str| arg_fault::<[u8]>(name, reason);
+        match self.input.split_first() {
+            Some((&BYTES_BLOB, rest)) => {
+                self.input = rest;
+                let blob = self.blobs.next().ok_or_else(|| fault("its bytes did not come along"))?;
+                Ok(ByteString::Blob(blob))
+            }
+            Some((&BYTES_INLINE, rest)) => {
+                let (len, rest) =
+                    rest.split_first_chunk::<4>().ok_or_else(|| fault("its length is cut off"))?;
+                let len = u32::from_le_bytes(*len) as usize;
+                if rest.len() < len {
+                    return Err(fault("it is cut off"));
+                }
+                let (bytes, rest) = rest.split_at(len);
+                self.input = rest;
+                Ok(ByteString::Inline(bytes))
+            }
+            _ => Err(fault("it does not begin as a byte string")),
+        }
+    }
+
+    /// Refreshes the budget for the next call of a chunk.
+    #[inline]
+    pub(crate) fn next_item(&mut self, limits: &DecodeLimits) {
+        self.budget = Budget::new(limits, self.input.len());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_empty() && self.blobs.len() == 0
+    }
+}
+
+enum ByteString<'a> {
+    Inline(&'a [u8]),
+    Blob(&'a mut Vec<u8>),
+}
+
+impl ByteString<'_> {
+    fn into_vec(self) -> Vec<u8> {
+        match self {
+            ByteString::Inline(bytes) => bytes.to_vec(),
+            ByteString::Blob(blob) => std::mem::take(blob),
+        }
+    }
+}
+
+#[cold]
+fn arg_fault<T: ?Sized>(name: &str, reason: &str) -> Fault {
+    Fault::ArgDecode { what: format!("`{name}: {}`", type_name::<T>()), reason: reason.to_owned() }
+}
+
+/// Encodes one owned value; large byte strings are moved.
+pub(super) fn encode_owned<T: Serialize + 'static>(
+    value: T,
+    out: &mut PayloadBuilder,
+) -> Result<(), EncodeError> {
+    let mut slot = Some(value);
+    let any: &mut dyn Any = &mut slot;
+    if let Some(bytes) = any.downcast_mut::<Option<Vec<u8>>>() {
+        out.owned_bytes(Bytes::from(bytes.take().unwrap_or_default()));
+        Ok(())
+    } else if let Some(bytes) = any.downcast_mut::<Option<Bytes>>() {
+        out.owned_bytes(bytes.take().unwrap_or_default());
+        Ok(())
+    } else {
+        match &slot {
+            Some(value) => out.value(value),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a body's result goes.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct Output {
+    pub(crate) builder: PayloadBuilder,
+}
+
+/// An encoded result.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Encoded(pub(crate) Payload);
+
+impl Output {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[inline]
+    pub fn put<T: Serialize + 'static>(&mut self, value: T) -> Result<(), Fault> {
+        let fault = |reason: String| Fault::ResultEncode {
+            type_name: type_name::<T>().to_owned(),
+            reason,
+        };
+        let (head, blobs) = (self.builder.head.len(), self.builder.blobs.len());
+        let result = match catch(|| encode_owned(value, &mut self.builder)) {
+            Ok(result) => result.map_err(|e| fault(e.to_string())),
+            Err(panic) => {
+                Err(fault(format!("its Serialize implementation panicked: {}", panic.message)))
+            }
+        };
+        if result.is_err() {
+            self.builder.head.truncate(head);
+            self.builder.blobs.truncate(blobs);
+        }
+        result
+    }
+
+    #[must_use]
+    pub fn into_encoded(self) -> Encoded {
+        Encoded(self.builder.finish())
+    }
+}
+
+/// Decodes a result in the process that asked for it.
+pub(crate) fn decode_output<R: DeserializeOwned + 'static>(
+    mut received: Received,
+    limits: &DecodeLimits,
+) -> Result<R, Fault> {
+    let (input, blobs) = received.parts();
+    let mut args = Args::new(input, blobs, limits);
+    let value = args.owned("result")?;
+    if !args.is_empty() {
+        return Err(arg_fault::<R>("result", "bytes are left over after it"));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<T: Serialize + DeserializeOwned + 'static>(value: T) -> T {
+        let mut out = Output::new();
+        out.put(value).unwrap();
+        decode_output(Received::from(out.into_encoded().0), &DecodeLimits::default()).unwrap()
+    }
+
+    #[test]
+    fn values_and_byte_strings_of_every_size_come_back() {
+        assert_eq!(round_trip((1u8, "x".to_owned())), (1, "x".to_owned()));
+        for n in [0, 1, 100, 16_383, 16_384, 100_000] {
+            let bytes: Vec<u8> = (0..n).map(|i| i as u8).collect();
+            assert_eq!(round_trip(bytes.clone()), bytes);
+            assert_eq!(round_trip(Bytes::from(bytes.clone())), bytes);
+        }
+    }
+
+    #[test]
+    fn a_large_byte_string_is_moved_not_copied() {
+        let bytes = vec![7u8; 1 << 20];
+        let at = bytes.as_ptr();
+        let mut out = Output::new();
+        out.put(bytes).unwrap();
+        let payload = out.into_encoded().0;
+        assert_eq!(payload.blobs()[0].as_ptr(), at);
+        let part = vec![1u8; 1 << 20];
+        let at = part.as_ptr();
+        let received = Received::from_parts(payload.head().to_vec(), vec![part]);
+        let back: Vec<u8> = decode_output(received, &DecodeLimits::default()).unwrap();
+        assert_eq!(back.as_ptr(), at);
+    }
+
+    #[test]
+    fn refusing_and_panicking_serializers_are_faults() {
+        struct Refuses;
+        impl Serialize for Refuses {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no"))
+            }
+        }
+        struct Panics;
+        impl Serialize for Panics {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                panic!("boom")
+            }
+        }
+        let mut out = Output::new();
+        assert!(matches!(out.put(Refuses), Err(Fault::ResultEncode { .. })));
+        let Err(Fault::ResultEncode { reason, .. }) = out.put(Panics) else { panic!() };
+        assert!(reason.contains("boom"));
+        assert!(out.builder.head.is_empty());
+    }
+
+    #[test]
+    fn left_over_bytes_are_noticed() {
+        let received = Received::from_slice(&[1, 2]);
+        assert!(decode_output::<u8>(received, &DecodeLimits::default()).is_err());
+    }
+}

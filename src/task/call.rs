@@ -1,0 +1,302 @@
+//! A call: a task with its arguments, not yet run.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::args::{Args, Output, OwnedArgs, decode_output, encode_owned};
+use super::context::{Current, with_current};
+use super::entry::{Body, Entry};
+use super::fault::Fault;
+use crate::wire::{DecodeLimits, EncodeError, Payload, PayloadBuilder, Received};
+
+/// Marks calls of blocking tasks: one at a time in a worker.
+#[derive(Debug, Clone, Copy)]
+pub enum Blocking {}
+
+/// Marks calls of async tasks: several at a time in a worker.
+#[derive(Debug, Clone, Copy)]
+pub enum Async {}
+
+/// [`Blocking`] or [`Async`].
+pub trait TaskKind: sealed::Sealed + Send + 'static {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Blocking {}
+    impl Sealed for super::Async {}
+}
+impl TaskKind for Blocking {}
+impl TaskKind for Async {}
+
+/// A task and its encoded arguments, waiting to be run somewhere.
+///
+/// Made by calling a function marked [`#[procpool::task]`](macro@crate::task).
+/// Like an `async fn`'s future it does nothing by itself: hand it to
+/// [`ProcessPool::run`](crate::ProcessPool::run) or
+/// [`ProcessPool::spawn`](crate::ProcessPool::spawn), or run it in this process
+/// with `run_here`.
+///
+/// Arguments are encoded when the call is made, so borrowed ones need not live
+/// longer, and `Vec<u8>` or `Bytes` arguments of 16 KiB and more are moved, not
+/// copied. An argument that cannot be encoded shows when the call is run.
+#[must_use = "a Call does nothing until a pool, a process or `run_here` runs it"]
+pub struct Call<R, K = Blocking> {
+    pub(crate) entry: &'static Entry,
+    pub(crate) payload: Result<Payload, Box<EncodeFailure>>,
+    kind: PhantomData<fn() -> (R, K)>,
+}
+
+/// An argument without an encoded form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EncodeFailure {
+    pub(crate) param: &'static str,
+    pub(crate) reason: String,
+}
+
+impl<R, K> Call<R, K> {
+    /// The name the task is registered under: its module path, unless it was
+    /// given another.
+    #[must_use]
+    pub fn task_name(&self) -> &'static str {
+        self.entry.name
+    }
+
+    /// Bytes of the encoded arguments.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.payload.as_ref().map_or(0, Payload::len)
+    }
+
+    fn expect_payload(self) -> Payload {
+        match self.payload {
+            Ok(payload) => payload,
+            Err(e) => {
+                panic!("argument `{}` of {} cannot be encoded: {}", e.param, self.entry.name, e.reason)
+            }
+        }
+    }
+}
+
+fn expect_done<T>(entry: &Entry, result: Result<T, Fault>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(fault) => panic!("{} could not be run here: {fault:?}", entry.name),
+    }
+}
+
+impl<R: DeserializeOwned + 'static> Call<R, Blocking> {
+    /// Runs the task's body on this thread, in this process.
+    ///
+    /// For unit tests and for falling back where no pool is wanted. Arguments and
+    /// result pass through their encoded form, as they would in a worker.
+    ///
+    /// # Panics
+    /// If the body panics, or a value cannot be encoded or decoded.
+    pub fn run_here(self) -> R {
+        let entry = self.entry;
+        let mut received = Received::from(self.expect_payload());
+        let (input, blobs) = received.parts();
+        let Body::Blocking(run) = entry.body else { unreachable!("the kind says blocking") };
+        let mut out = Output::new();
+        let limits = DecodeLimits::default();
+        let mut args = Args::new(input, blobs, &limits);
+        let done = with_current(Current::local(), || run(&mut args, &mut out));
+        expect_done(entry, done);
+        expect_done(entry, decode_output(Received::from(out.into_encoded().0), &limits))
+    }
+}
+
+impl<R: DeserializeOwned + 'static> Call<R, Async> {
+    /// Runs the task's body in this process, as part of the calling future.
+    ///
+    /// # Panics
+    /// If the body panics, or a value cannot be encoded or decoded.
+    pub async fn run_here(self) -> R {
+        let entry = self.entry;
+        let limits = DecodeLimits::default();
+        let args = OwnedArgs::new(Received::from(self.expect_payload()), limits);
+        let Body::Async(run) = entry.body else { unreachable!("the kind says async") };
+        let encoded = expect_done(entry, run(args).await);
+        expect_done(entry, decode_output(Received::from(encoded.0), &limits))
+    }
+}
+
+impl<R, K> fmt::Debug for Call<R, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("task", &self.entry.name)
+            .field("encoded_len", &self.encoded_len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Encodes the arguments of one call, in order.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct CallEncoder {
+    entry: &'static Entry,
+    builder: PayloadBuilder,
+    failure: Option<Box<EncodeFailure>>,
+}
+
+impl CallEncoder {
+    #[inline]
+    #[must_use]
+    pub fn new(entry: &'static Entry) -> Self {
+        CallEncoder { entry, builder: PayloadBuilder::default(), failure: None }
+    }
+
+    #[inline]
+    pub fn owned<T: Serialize + 'static>(&mut self, param: &'static str, value: T) {
+        let result = encode_owned(value, &mut self.builder);
+        self.note(param, result);
+    }
+
+    #[inline]
+    pub fn borrowed<T: Serialize + ?Sized>(&mut self, param: &'static str, value: &T) {
+        let result = self.builder.value(value);
+        self.note(param, result);
+    }
+
+    pub fn str(&mut self, param: &'static str, value: &str) {
+        self.bytes(param, value.as_bytes());
+    }
+
+    pub fn bytes(&mut self, _param: &'static str, value: &[u8]) {
+        self.builder.borrowed_bytes(value);
+    }
+
+    #[inline]
+    fn note(&mut self, param: &'static str, result: Result<(), EncodeError>) {
+        if let Err(e) = result
+            && self.failure.is_none()
+        {
+            self.failure = Some(Box::new(EncodeFailure { param, reason: e.to_string() }));
+        }
+    }
+
+    #[inline]
+    pub fn finish<R, K>(self) -> Call<R, K>
+    where
+        R: DeserializeOwned + Send + 'static,
+        K: TaskKind,
+    {
+        let payload = match self.failure {
+            None => Ok(self.builder.finish()),
+            Some(failure) => Err(failure),
+        };
+        Call { entry: self.entry, payload, kind: PhantomData }
+    }
+}
+
+/// A type that is a task: the value holds the arguments, `run` is the body.
+///
+/// Implement it under `#[procpool::task]`; the type must be
+/// `Serialize + DeserializeOwned`. The value itself is then a call, so
+/// `pool.run(job)` runs it in a worker.
+pub trait Task: Sized {
+    /// What `run` returns.
+    type Output;
+
+    /// The task's body.
+    fn run(self) -> Self::Output;
+}
+
+/// What can be run as a call: a [`Call`], or a value of a type that is a
+/// [`Task`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a call of a registered task",
+    note = "mark the function `#[procpool::task]` and call it, or put `#[procpool::task]` on `impl Task for {Self}`"
+)]
+pub trait IntoCall {
+    /// What the call returns.
+    type Output: DeserializeOwned + Send + 'static;
+    /// [`Blocking`] or [`Async`].
+    type Kind: TaskKind;
+
+    /// The call, its arguments encoded.
+    fn into_call(self) -> Call<Self::Output, Self::Kind>;
+}
+
+impl<R, K> IntoCall for Call<R, K>
+where
+    R: DeserializeOwned + Send + 'static,
+    K: TaskKind,
+{
+    type Output = R;
+    type Kind = K;
+
+    fn into_call(self) -> Call<R, K> {
+        self
+    }
+}
+
+/// A function that makes calls from arguments `A`: a task with one parameter,
+/// or one with several and a tuple of them. `M` tells the two apart and is
+/// always inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task that takes `{A}`",
+    note = "a task is a function marked `#[procpool::task]`; several parameters are given as one tuple"
+)]
+pub trait TaskFn<A, M> {
+    /// What the task returns.
+    type Output: DeserializeOwned + Send + 'static;
+    /// [`Blocking`] or [`Async`].
+    type Kind: TaskKind;
+
+    /// Makes the call.
+    fn make(&self, args: A) -> Call<Self::Output, Self::Kind>;
+}
+
+#[doc(hidden)]
+pub enum One {}
+
+impl<F, A, C> TaskFn<A, One> for F
+where
+    F: Fn(A) -> C,
+    C: IntoCall,
+{
+    type Output = C::Output;
+    type Kind = C::Kind;
+
+    #[inline]
+    fn make(&self, args: A) -> Call<C::Output, C::Kind> {
+        self(args).into_call()
+    }
+}
+
+macro_rules! tuples {
+    ($($marker:ident($($arg:ident)*);)*) => {$(
+        #[doc(hidden)]
+        pub enum $marker {}
+
+        impl<F, C, $($arg,)*> TaskFn<($($arg,)*), $marker> for F
+        where
+            F: Fn($($arg),*) -> C,
+            C: IntoCall,
+        {
+            type Output = C::Output;
+            type Kind = C::Kind;
+
+            #[inline]
+            #[allow(non_snake_case)]
+            fn make(&self, ($($arg,)*): ($($arg,)*)) -> Call<C::Output, C::Kind> {
+                self($($arg),*).into_call()
+            }
+        }
+    )*};
+}
+
+tuples! {
+    Zero();
+    Two(A1 A2);
+    Three(A1 A2 A3);
+    Four(A1 A2 A3 A4);
+    Five(A1 A2 A3 A4 A5);
+    Six(A1 A2 A3 A4 A5 A6);
+    Seven(A1 A2 A3 A4 A5 A6 A7);
+    Eight(A1 A2 A3 A4 A5 A6 A7 A8);
+}

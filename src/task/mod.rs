@@ -1,0 +1,24 @@
+//! What may be called: tasks, their registry, calls, and the worker-side
+//! context of a running one.
+//!
+//! Knows no process, no socket and no pool.
+
+mod args;
+mod call;
+mod context;
+mod entry;
+mod fault;
+mod panic;
+mod registry;
+
+pub use args::{Args, Output, OwnedArgs};
+pub(crate) use args::{Encoded, decode_output};
+pub use call::{Async, Blocking, Call, CallEncoder, IntoCall, Task, TaskFn, TaskKind};
+pub(crate) use context::{Current, Services, depth, provide_services, with_current};
+pub use context::{Context, context, report_progress, try_context};
+pub(crate) use entry::Body;
+pub use entry::{BoxFuture, Entry, Registration};
+pub use fault::Fault;
+pub(crate) use fault::PanicReport;
+pub(crate) use panic::{catch, install_hook};
+pub(crate) use registry::{Registry, RegistryError, registry};
