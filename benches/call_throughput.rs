@@ -66,16 +66,10 @@ fn calls(run: &Run, place: &Place, tasks: usize) {
             &mut || rate(200_000, &|each| pool.run(tasks, each)),
         ],
     );
-    for (floor, rates) in [
-        ("spawn_blocking", &one_thread),
-        ("spawn_blocking_default", &threads),
-        ("mux", &mux),
-    ] {
-        figure(
-            &format!("floor_{floor}_{row}@{place}"),
-            median(rates),
-            "calls/s",
-        );
+    for (floor, rates) in
+        [("spawn_blocking", &one_thread), ("spawn_blocking_default", &threads), ("mux", &mux)]
+    {
+        figure(&format!("floor_{floor}_{row}@{place}"), median(rates), "calls/s");
     }
     figure(&format!("{row}@{place}"), median(&ours), "calls/s");
     let name = format!("{row}_vs_spawn_blocking_default@{place}");

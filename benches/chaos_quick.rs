@@ -84,11 +84,7 @@ fn kill_10hz(run: &Run) {
     let (mut begun, mut ended) = (vec![0; calls], vec![0; calls]);
     for line in ledger.lines() {
         let (what, id) = line.split_once(' ').expect("two words");
-        let counts = if what == "begin" {
-            &mut begun
-        } else {
-            &mut ended
-        };
+        let counts = if what == "begin" { &mut begun } else { &mut ended };
         counts[id.parse::<usize>().expect("an id")] += 1;
     }
     let count =
@@ -106,11 +102,7 @@ fn kill_10hz(run: &Run) {
     let ok = calls - failed - unresolved;
     figure("kill_10hz_ok", ok as f64, "calls");
     let wrong = wrong + failed.saturating_sub(kills);
-    for (row, n) in [
-        ("unresolved", unresolved),
-        ("wrong", wrong),
-        ("twice", twice),
-    ] {
+    for (row, n) in [("unresolved", unresolved), ("wrong", wrong), ("twice", twice)] {
         let measured = Some(n as f64);
         ratio(&format!("kill_10hz_{row}"), measured, Bound::AtMost(0.0));
     }
@@ -118,9 +110,7 @@ fn kill_10hz(run: &Run) {
 
 /// Makes the calls while workers are killed: what became of each, and the number of kills.
 async fn play(calls: usize, ledger: String) -> (Vec<Outcome>, usize) {
-    let builder = ProcessPool::builder()
-        .workers(WORKERS)
-        .initializer(open_ledger, ledger);
+    let builder = ProcessPool::builder().workers(WORKERS).initializer(open_ledger, ledger);
     let pool = builder.build().await.expect("a pool");
     let handles: Vec<_> = (0..calls).map(|id| pool.spawn(work(id))).collect();
     let results = async {
@@ -136,10 +126,7 @@ async fn play(calls: usize, ledger: String) -> (Vec<Outcome>, usize) {
         outcomes = results => outcomes,
         never = kill_at_random(&pool, &mut killed) => match never {},
     };
-    if timeout(PATIENCE, async { pool.shutdown().await })
-        .await
-        .is_err()
-    {
+    if timeout(PATIENCE, async { pool.shutdown().await }).await.is_err() {
         eprintln!("the pool did not shut down");
     }
     (outcomes, killed.len())

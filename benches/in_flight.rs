@@ -83,16 +83,11 @@ fn time(run: &Run, place: &Place) {
     let pool = Pool::new(&rt, 1, Some(place));
     let [few, many] = run.alternate(
         5,
-        [
-            &mut || all(&rt, &pool.pool, FEW, calls / FEW / 2),
-            &mut || all(&rt, &pool.pool, calls, 1),
-        ],
+        [&mut || all(&rt, &pool.pool, FEW, calls / FEW / 2), &mut || {
+            all(&rt, &pool.pool, calls, 1)
+        }],
     );
-    figure(
-        &format!("in_flight_1k_time@{place}"),
-        median(&few) * 1e9,
-        "ns",
-    );
+    figure(&format!("in_flight_1k_time@{place}"), median(&few) * 1e9, "ns");
     figure(&format!("{row}_ns@{place}"), median(&many) * 1e9, "ns");
     ratio_at(row, place, &many, &few, Bound::AtMost(1.3));
 }

@@ -39,12 +39,8 @@ fn map(run: &Run, place: &Place) {
     let pool = Pool::new(&rt, WORKERS, Some(place));
     let rate = || items as f64 / seconds(&rt, &pool.pool, items);
     if let Some(mut python) = PythonMap::start(place, WORKERS, items) {
-        let [floor, ours] = run.alternate(
-            7,
-            [&mut || python.run().expect("Python answers"), &mut || {
-                rate()
-            }],
-        );
+        let [floor, ours] =
+            run.alternate(7, [&mut || python.run().expect("Python answers"), &mut || rate()]);
         figure(&format!("floor_python_{name}"), median(&floor), "items/s");
         figure(&name, median(&ours), "items/s");
         ratio_at("map_1m", place, &ours, &floor, BOUND);

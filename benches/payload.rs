@@ -37,13 +37,7 @@ fn main() {
     let Some(run) = Run::from_args() else { return };
     place::everywhere(|place| {
         row(&run, place, "echo_64mib_vec", vec![3; LEN], echo_vec);
-        row(
-            &run,
-            place,
-            "echo_64mib_bytes",
-            vec![3; LEN].into(),
-            echo_bytes,
-        );
+        row(&run, place, "echo_64mib_bytes", vec![3; LEN].into(), echo_bytes);
     });
 }
 
@@ -62,20 +56,14 @@ where
     let mut payload = payload;
     let [floor, kept, ours] = run.alternate(
         9,
-        [
-            &mut || floor.run(Buffers::Fresh),
-            &mut || kept.run(Buffers::Kept),
-            &mut || seconds(&rt, &pool.pool, &mut payload, &task),
-        ],
+        [&mut || floor.run(Buffers::Fresh), &mut || kept.run(Buffers::Kept), &mut || {
+            seconds(&rt, &pool.pool, &mut payload, &task)
+        }],
     );
     figure(&format!("floor_{name}"), median(&floor) * 1e3, "ms");
     figure(&format!("floor_kept_{name}"), median(&kept) * 1e3, "ms");
     figure(&name, median(&ours) * 1e3, "ms");
-    figure(
-        &format!("{row}_vs_kept@{place}"),
-        median_ratio(&ours, &kept),
-        "x",
-    );
+    figure(&format!("{row}_vs_kept@{place}"), median_ratio(&ours, &kept), "x");
     ratio_at(row, place, &ours, &floor, Bound::AtMost(1.5));
 }
 

@@ -53,16 +53,12 @@ fn main() {
 
 fn pool2_first_result(run: &Run, place: &Place) {
     let rt = runtime();
-    spawns(run, place, &rt, ("pool2_first_result", 2, 15), || {
-        first_result(&rt)
-    });
+    spawns(run, place, &rt, ("pool2_first_result", 2, 15), || first_result(&rt));
 }
 
 fn pool256_up(run: &Run, place: &Place) {
     let rt = runtime();
-    spawns(run, place, &rt, ("pool256_up", 256, 5), || {
-        all_report_up(&rt, 256)
-    });
+    spawns(run, place, &rt, ("pool256_up", 256, 5), || all_report_up(&rt, 256));
 }
 
 /// A row, of so many processes and slices: `ours`, in seconds, against bare processes.
@@ -80,11 +76,7 @@ fn spawns(
     let floor = |flavour| all_up(rt, processes, flavour).as_secs_f64();
     let [current, multi, ours] = run.alternate(
         slices,
-        [
-            &mut || floor(Flavour::CurrentThread),
-            &mut || floor(Flavour::MultiThread),
-            &mut ours,
-        ],
+        [&mut || floor(Flavour::CurrentThread), &mut || floor(Flavour::MultiThread), &mut ours],
     );
     figure(&format!("floor_{name}"), median(&current) * 1e3, "ms");
     let multi = median(&multi) * 1e3;
@@ -110,9 +102,7 @@ fn all_report_up(rt: &Runtime, workers: usize) -> f64 {
     let up = rt.spawn(async move {
         let socket = tokio::net::UnixDatagram::bind(&path).expect("a socket");
         let start = Instant::now();
-        let builder = ProcessPool::builder()
-            .workers(workers)
-            .initializer(report_up, path);
+        let builder = ProcessPool::builder().workers(workers).initializer(report_up, path);
         let reports = async {
             for _ in 0..workers {
                 socket.recv(&mut [0]).await.expect("a report");
@@ -168,15 +158,12 @@ fn spawn_4gib(run: &Run) {
     let mut replaced = 0;
     let [alone, stalls] = run.alternate(
         5,
-        [
-            &mut || rt.block_on(async { longest_stall(window).await }),
-            &mut || {
-                let churn = rt.spawn(churn(pool.pool.clone(), window));
-                let stall = rt.block_on(async { longest_stall(window).await });
-                replaced += rt.block_on(churn).expect("the churn");
-                stall
-            },
-        ],
+        [&mut || rt.block_on(async { longest_stall(window).await }), &mut || {
+            let churn = rt.spawn(churn(pool.pool.clone(), window));
+            let stall = rt.block_on(async { longest_stall(window).await });
+            replaced += rt.block_on(churn).expect("the churn");
+            stall
+        }],
     );
     std::hint::black_box(&resident);
     figure("spawn_4gib_stall_alone_ms", max(&alone), "ms");

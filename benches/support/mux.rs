@@ -30,10 +30,7 @@ struct Frames {
 
 impl Frames {
     fn new() -> Frames {
-        Frames {
-            buf: vec![0; BUFFER],
-            len: 0,
-        }
+        Frames { buf: vec![0; BUFFER], len: 0 }
     }
 
     fn space(&mut self) -> &mut [u8] {
@@ -110,15 +107,8 @@ impl MuxFloor {
             state: Mutex::default(),
             written_to: Notify::new(),
         }));
-        let tasks = [
-            rt.spawn(write_out(mux.0.clone())),
-            rt.spawn(read_in(mux.0.clone())),
-        ];
-        MuxFloor {
-            mux,
-            tasks,
-            _child: child,
-        }
+        let tasks = [rt.spawn(write_out(mux.0.clone())), rt.spawn(read_in(mux.0.clone()))];
+        MuxFloor { mux, tasks, _child: child }
     }
 }
 
@@ -153,10 +143,7 @@ impl Mux {
         if first {
             self.0.written_to.notify_one();
         }
-        Reply {
-            shared: &self.0,
-            id,
-        }
+        Reply { shared: &self.0, id }
     }
 }
 

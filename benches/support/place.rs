@@ -48,11 +48,7 @@ pub fn same_and_free(mut measure: impl FnMut(&Place)) {
 }
 
 fn at(measure: &mut impl FnMut(&Place), name: &'static str, parent: &[usize], worker: &[usize]) {
-    let place = Place {
-        name,
-        parent: parent.to_vec(),
-        worker: worker.to_vec(),
-    };
+    let place = Place { name, parent: parent.to_vec(), worker: worker.to_vec() };
     pin_process(&place.parent);
     measure(&place);
 }

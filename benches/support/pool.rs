@@ -33,11 +33,8 @@ pub fn pin_to(cpus: Vec<usize>) {
 /// A runtime for either side: two threads, or the current one when `BENCH_RUNTIME` says `current_thread`.
 pub fn runtime_builder() -> Builder {
     let current = std::env::var("BENCH_RUNTIME").is_ok_and(|v| v == "current_thread");
-    let mut builder = if current {
-        Builder::new_current_thread()
-    } else {
-        Builder::new_multi_thread()
-    };
+    let mut builder =
+        if current { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     builder.worker_threads(2).enable_all();
     builder
 }
@@ -61,10 +58,7 @@ impl<'a> Pool<'a> {
             builder = builder.initializer(pin_to, place.worker.clone());
         }
         let pool = rt.block_on(async { builder.build().await });
-        Pool {
-            pool: pool.expect("a pool"),
-            rt,
-        }
+        Pool { pool: pool.expect("a pool"), rt }
     }
 
     /// Seconds for `tasks` tasks that await `calls` no-ops each, one after the other.

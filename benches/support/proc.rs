@@ -37,9 +37,7 @@ impl TempDir {
     /// The path of `name` in it, as a task's argument.
     pub fn path(&self, name: &str) -> String {
         let path = self.0.join(name);
-        path.into_os_string()
-            .into_string()
-            .expect("a path in UTF-8")
+        path.into_os_string().into_string().expect("a path in UTF-8")
     }
 }
 

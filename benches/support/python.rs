@@ -41,10 +41,7 @@ impl PythonMap {
             .stdout(Stdio::piped())
             .spawn()
             .ok()?;
-        let mut python = PythonMap {
-            answers: BufReader::new(child.stdout.take()?),
-            child,
-        };
+        let mut python = PythonMap { answers: BufReader::new(child.stdout.take()?), child };
         python.run().is_some().then_some(python)
     }
 

@@ -109,10 +109,7 @@ pub fn ratio(name: &str, measured: Option<f64>, bound: Bound) {
         return line(format_args!("ratio {name} missing {bound} missing"));
     };
     let verdict = if bound.holds(measured) { "ok" } else { "short" };
-    line(format_args!(
-        "ratio {name} {} {bound} {verdict}",
-        digits(measured)
-    ));
+    line(format_args!("ratio {name} {} {bound} {verdict}", digits(measured)));
 }
 
 /// Prints the ratio of `ours` to `floor` at `place`: bounded where both ends are pinned, else a figure

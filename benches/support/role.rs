@@ -44,10 +44,7 @@ pub fn run_role_if_child() {
         return;
     };
     if let Ok(cpus) = std::env::var(CPUS) {
-        let cpus: Vec<usize> = cpus
-            .split(',')
-            .map(|c| c.parse().expect("a core"))
-            .collect();
+        let cpus: Vec<usize> = cpus.split(',').map(|c| c.parse().expect("a core")).collect();
         place::pin_process(&cpus);
     }
     let stdin = std::io::stdin().as_fd().try_clone_to_owned();

@@ -97,10 +97,7 @@ pub struct Echo {
 
 impl Echo {
     pub fn new(place: &Place, len: usize) -> Echo {
-        Echo {
-            role: Role::start(ECHO, Some(&place.worker)),
-            out: vec![3; len],
-        }
+        Echo { role: Role::start(ECHO, Some(&place.worker)), out: vec![3; len] }
     }
 
     /// Seconds for one echo, read here into a fresh buffer.
@@ -110,9 +107,7 @@ impl Echo {
         let start = Instant::now();
         let keep = matches!(child, Buffers::Kept);
         socket.write_all(&[keep.into()]).expect("child reads");
-        socket
-            .write_all(&(len as u64).to_le_bytes())
-            .expect("child reads");
+        socket.write_all(&(len as u64).to_le_bytes()).expect("child reads");
         socket.write_all(&self.out).expect("child reads");
         let mut back = vec![0; len];
         socket.read_exact(&mut back).expect("child answers");

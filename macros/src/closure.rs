@@ -97,12 +97,7 @@ impl Parse for Closure {
         }
         errors.finish()?;
         let body = body?.into_token_stream();
-        Ok(Self {
-            is_async,
-            params,
-            output,
-            body,
-        })
+        Ok(Self { is_async, params, output, body })
     }
 }
 

@@ -51,29 +51,16 @@ impl Parse for Function {
             input.peek(Token![fn]) || (input.peek(Token![async]) && input.peek2(Token![fn]));
         let sig = input.parse().map_err(|error| {
             // A function that is wrong inside has its own error.
-            if is_fn {
-                error
-            } else {
-                syn::Error::new(start, "expected a fn or an async fn")
-            }
+            if is_fn { error } else { syn::Error::new(start, "expected a fn or an async fn") }
         })?;
         let body = braces(input, "expected the body of the function")?;
-        Ok(Self {
-            attrs,
-            vis,
-            sig,
-            body,
-        })
+        Ok(Self { attrs, vis, sig, body })
     }
 }
 
 fn expand_main(function: Function, options: &EntryOptions) -> syn::Result<TokenStream> {
     let mut errors = Errors::default();
-    refuse(
-        &function.sig,
-        "the function a program starts with",
-        &mut errors,
-    );
+    refuse(&function.sig, "the function a program starts with", &mut errors);
     if function.sig.asyncness.is_none()
         && (options.current_thread.is_some() || options.worker_threads.is_some())
     {
@@ -86,12 +73,7 @@ fn expand_main(function: Function, options: &EntryOptions) -> syn::Result<TokenS
     errors.finish()?;
 
     let krate = options.krate();
-    let Function {
-        attrs,
-        vis,
-        sig,
-        body,
-    } = &function;
+    let Function { attrs, vis, sig, body } = &function;
     let (ident, output) = (&sig.ident, &sig.output);
     Ok(if sig.asyncness.is_some() {
         quote! {
@@ -123,26 +105,15 @@ fn expand_test(function: Function, options: &EntryOptions) -> syn::Result<TokenS
             "expected an `async fn`: a plain `fn` needs only `#[test]`",
         );
     }
-    for attr in function
-        .attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("test"))
-    {
-        errors.add(
-            attr,
-            "`#[procpool::test]` makes it a test already: remove the second attribute",
-        );
+    for attr in function.attrs.iter().filter(|attr| attr.path().is_ident("test")) {
+        errors
+            .add(attr, "`#[procpool::test]` makes it a test already: remove the second attribute");
     }
     let runtime = runtime(options, true, &mut errors);
     errors.finish()?;
 
     let krate = options.krate();
-    let Function {
-        attrs,
-        vis,
-        sig,
-        body,
-    } = &function;
+    let Function { attrs, vis, sig, body } = &function;
     let (ident, output) = (&sig.ident, &sig.output);
     Ok(quote! {
         #[::core::prelude::v1::test]
@@ -180,22 +151,13 @@ fn runtime(
 
 fn refuse(sig: &Signature, what: &str, errors: &mut Errors) {
     if !sig.inputs.is_empty() {
-        errors.add(
-            &sig.inputs,
-            format!("{what} has no parameters: remove them"),
-        );
+        errors.add(&sig.inputs, format!("{what} has no parameters: remove them"));
     }
     if !sig.generics.params.is_empty() {
-        errors.add(
-            &sig.generics,
-            format!("{what} can't be generic: remove the parameters"),
-        );
+        errors.add(&sig.generics, format!("{what} can't be generic: remove the parameters"));
     }
     if let Some(clause) = &sig.generics.where_clause {
-        errors.add(
-            clause,
-            format!("{what} can't be generic: remove the `where` clause"),
-        );
+        errors.add(clause, format!("{what} can't be generic: remove the `where` clause"));
     }
     if let Some(token) = sig.constness {
         errors.add(token, format!("{what} can't be const: remove `const`"));

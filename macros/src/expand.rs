@@ -34,16 +34,7 @@ impl TaskFn {
     /// worker's side and the registration are in a block of their own, because the body must not
     /// see their names.
     pub(crate) fn expand(&self) -> TokenStream {
-        let Self {
-            krate,
-            outer_attrs,
-            inner_attrs,
-            vis,
-            ident,
-            params,
-            body,
-            ..
-        } = self;
+        let Self { krate, outer_attrs, inner_attrs, vis, ident, params, body, .. } = self;
         let outer_params = params.iter().map(Param::outer);
         let inner_params = params.iter().map(Param::inner);
         let output = self.output();
@@ -71,23 +62,12 @@ impl TaskFn {
     }
 
     fn registration(&self) -> Registration<'_> {
-        let Self {
-            krate,
-            ident,
-            params,
-            ..
-        } = self;
+        let Self { krate, ident, params, .. } = self;
         let span = Span::mixed_site();
         let output = self.output();
         let at_output = Span::mixed_site().located_at(output.span());
-        let decode = params
-            .iter()
-            .enumerate()
-            .map(|(index, param)| param.decode(index));
-        let pass = params
-            .iter()
-            .enumerate()
-            .map(|(index, param)| param.pass(index));
+        let decode = params.iter().enumerate().map(|(index, param)| param.decode(index));
+        let pass = params.iter().enumerate().map(|(index, param)| param.pass(index));
         let mut body = ident.clone();
         body.set_span(at_output.resolved_at(ident.span()));
         let run = quote_spanned!(at_output=> #body(#(#pass),*));
@@ -115,10 +95,7 @@ impl TaskFn {
             blocking_run(&private, quote!(#(#decode)* #put))
         };
         let types: Vec<String> = params.iter().map(|param| text(param.ty())).collect();
-        let arrow = self
-            .output
-            .as_ref()
-            .map(|output| format!(" -> {}", text(output)));
+        let arrow = self.output.as_ref().map(|output| format!(" -> {}", text(output)));
         Registration {
             krate,
             name: self.name.clone(),
@@ -154,23 +131,10 @@ pub(crate) struct Registration<'a> {
 impl Registration<'_> {
     /// An expression of type `&'static Entry`.
     pub(crate) fn entry(&self) -> TokenStream {
-        let Self {
-            krate,
-            name,
-            signature,
-            run,
-            ..
-        } = self;
+        let Self { krate, name, signature, run, .. } = self;
         let span = Span::mixed_site();
         let private = private(krate);
-        let kind = Ident::new(
-            if self.is_async {
-                "asynchronous"
-            } else {
-                "blocking"
-            },
-            span,
-        );
+        let kind = Ident::new(if self.is_async { "asynchronous" } else { "blocking" }, span);
         // The submission is a macro of `inventory` that expands to a `const _`, which is why it may
         // be here.
         quote_spanned! {span=>

@@ -41,10 +41,7 @@ impl TaskOptions {
             "name" => {
                 let name: LitStr = input.parse()?;
                 if name.value().is_empty() {
-                    return Err(syn::Error::new(
-                        name.span(),
-                        "the name of a task can't be empty",
-                    ));
+                    return Err(syn::Error::new(name.span(), "the name of a task can't be empty"));
                 }
                 once(&mut self.name, name, &key)
             }
@@ -138,10 +135,7 @@ fn separator(input: ParseStream<'_>) -> syn::Result<()> {
 
 fn once<T>(slot: &mut Option<T>, value: T, key: &Ident) -> syn::Result<()> {
     if slot.replace(value).is_some() {
-        return Err(syn::Error::new(
-            key.span(),
-            format!("`{key}` is given twice"),
-        ));
+        return Err(syn::Error::new(key.span(), format!("`{key}` is given twice")));
     }
     Ok(())
 }
@@ -182,13 +176,6 @@ mod tests {
         let options = "flavor = \"current_thread\", worker_threads = 3";
         let options = EntryOptions::parse(options.parse().unwrap()).unwrap();
         assert_eq!(options.current_thread, Some(true));
-        assert_eq!(
-            options
-                .worker_threads
-                .unwrap()
-                .base10_parse::<usize>()
-                .unwrap(),
-            3
-        );
+        assert_eq!(options.worker_threads.unwrap().base10_parse::<usize>().unwrap(), 3);
     }
 }

@@ -41,11 +41,7 @@ enum Way {
 impl Way {
     fn of(ty: &Type) -> Self {
         let Type::Reference(reference) = bare(ty) else {
-            return if holds_references(ty) {
-                Self::View
-            } else {
-                Self::Owned
-            };
+            return if holds_references(ty) { Self::View } else { Self::Owned };
         };
         let target = bare(&reference.elem);
         if let Type::Slice(slice) = target {
@@ -309,10 +305,8 @@ impl Visit<'_> for Refuse<'_> {
                 "a change made in another process isn't seen through a `&mut`: take it by value and return it",
             );
         }
-        if let Some(lifetime) = reference
-            .lifetime
-            .as_ref()
-            .filter(|lifetime| lifetime.ident == "static")
+        if let Some(lifetime) =
+            reference.lifetime.as_ref().filter(|lifetime| lifetime.ident == "static")
         {
             return self.errors.add(
                 lifetime,
@@ -347,10 +341,8 @@ impl Visit<'_> for Refuse<'_> {
     }
 
     fn visit_type_ptr(&mut self, ty: &syn::TypePtr) {
-        self.errors.add(
-            ty,
-            "an address means nothing in another process: pass the value it points to",
-        );
+        self.errors
+            .add(ty, "an address means nothing in another process: pass the value it points to");
     }
 
     fn visit_path(&mut self, path: &syn::Path) {
@@ -394,11 +386,7 @@ mod tests {
 
     fn refusal(source: &str, position: Position) -> Option<String> {
         let mut errors = Errors::default();
-        refuse_type(
-            &syn::parse_str(source).expect("the source of a type"),
-            position,
-            &mut errors,
-        );
+        refuse_type(&syn::parse_str(source).expect("the source of a type"), position, &mut errors);
         errors.finish().err().map(|error| error.to_string())
     }
 
@@ -413,24 +401,12 @@ mod tests {
             ("&Image", "lent", Some("Image".into())),
             ("&[u32]", "lent", Some(vec("u32"))),
             ("&[u8; 4]", "lent", Some("[u8; 4]".into())),
-            (
-                "&Cow<'static, str>",
-                "lent",
-                Some("Cow<'static, str>".into()),
-            ),
+            ("&Cow<'static, str>", "lent", Some("Cow<'static, str>".into())),
             ("&other::str", "lent", Some("other::str".into())),
             ("&geometry::Path", "lent", Some("geometry::Path".into())),
             ("&Path", "lent unsized", Some("Path".into())),
-            (
-                "&std::path::Path",
-                "lent unsized",
-                Some("std::path::Path".into()),
-            ),
-            (
-                "&::std::path::Path",
-                "lent unsized",
-                Some("::std::path::Path".into()),
-            ),
+            ("&std::path::Path", "lent unsized", Some("std::path::Path".into())),
+            ("&::std::path::Path", "lent unsized", Some("::std::path::Path".into())),
             ("&OsStr", "lent unsized", Some("OsStr".into())),
             ("&ffi::CStr", "lent unsized", Some("ffi::CStr".into())),
             ("&&str", "lent", Some("&str".into())),
@@ -498,26 +474,15 @@ mod tests {
         ] {
             assert!(refusal(source, Position::Return).is_some(), "{source}");
         }
-        for source in [
-            "String",
-            "()",
-            "Cow<'static, str>",
-            "Result<Vec<u8>, String>",
-        ] {
+        for source in ["String", "()", "Cow<'static, str>", "Result<Vec<u8>, String>"] {
             assert_eq!(refusal(source, Position::Return), None, "{source}");
         }
     }
 
     #[test]
     fn patterns_have_names_of_their_own_outside() {
-        let sources = [
-            "(a, b): (u8, u8)",
-            "mut c: u8",
-            "_: u8",
-            "arg2: u8",
-            "d @ E(_): E",
-            "r#type: u8",
-        ];
+        let sources =
+            ["(a, b): (u8, u8)", "mut c: u8", "_: u8", "arg2: u8", "d @ E(_): E", "r#type: u8"];
         let params: Vec<PatType> = sources
             .map(|source| {
                 let Ok(syn::FnArg::Typed(param)) = syn::parse_str(source) else {
@@ -530,14 +495,7 @@ mod tests {
         let outer: Vec<String> = params.iter().map(|param| text(param.outer())).collect();
         assert_eq!(
             outer,
-            [
-                "arg0: (u8, u8)",
-                "c: u8",
-                "arg2_: u8",
-                "arg2: u8",
-                "d: E",
-                "r#type: u8"
-            ]
+            ["arg0: (u8, u8)", "c: u8", "arg2_: u8", "arg2: u8", "d: E", "r#type: u8"]
         );
         assert_eq!(params[5].name(), "type");
     }

@@ -78,12 +78,7 @@ impl Parse for Item {
             ));
         }
         let body = braces(input, EXPECTED)?;
-        Ok(Self::Fn(Box::new(Function {
-            attrs,
-            vis,
-            sig,
-            body,
-        })))
+        Ok(Self::Fn(Box::new(Function { attrs, vis, sig, body })))
     }
 }
 
@@ -104,23 +99,12 @@ impl Impl {
         let ty = input.parse()?;
         generics.where_clause = input.parse::<Option<WhereClause>>()?;
         let body = braces(input, EXPECTED)?;
-        Ok(Self {
-            attrs,
-            unsafety,
-            generics,
-            ty,
-            body,
-        })
+        Ok(Self { attrs, unsafety, generics, ty, body })
     }
 }
 
 fn task_fn(function: Function, options: &TaskOptions) -> syn::Result<TaskFn> {
-    let Function {
-        attrs,
-        vis,
-        sig,
-        body,
-    } = function;
+    let Function { attrs, vis, sig, body } = function;
     let mut errors = Errors::default();
     refuse_generics(&sig.generics, &mut errors);
     if let Some(constness) = sig.constness {
@@ -244,13 +228,7 @@ fn is_outer(attr: &Attribute) -> bool {
 
 /// What is added to an `impl Task for T`.
 fn task_impl(item: Impl, options: &TaskOptions) -> syn::Result<TokenStream> {
-    let Impl {
-        attrs,
-        unsafety,
-        generics,
-        ty,
-        body,
-    } = item;
+    let Impl { attrs, unsafety, generics, ty, body } = item;
     let mut errors = Errors::default();
     if let Some(unsafety) = unsafety {
         errors.add(unsafety, "`Task` is not an unsafe trait: remove `unsafe`");
@@ -336,11 +314,7 @@ mod tests {
     use super::*;
 
     fn messages(item: &str) -> String {
-        expand(
-            TokenStream::new(),
-            item.parse().expect("the tokens of an item"),
-        )
-        .to_string()
+        expand(TokenStream::new(), item.parse().expect("the tokens of an item")).to_string()
     }
 
     #[test]
@@ -377,10 +351,7 @@ mod tests {
             ("#[cfg_attr(unix, cfg_attr(test, doc = \"\"))]", true),
             ("#[inline]", false),
             ("#[tracing::instrument(skip(image))]", false),
-            (
-                "#[cfg_attr(feature = \"trace\", tracing::instrument)]",
-                false,
-            ),
+            ("#[cfg_attr(feature = \"trace\", tracing::instrument)]", false),
             ("#[unsafe(no_mangle)]", false),
         ] {
             let attrs = syn::parse::Parser::parse_str(Attribute::parse_outer, attr).unwrap();
@@ -392,9 +363,7 @@ mod tests {
     fn a_body_may_come_from_a_macro() {
         let body = proc_macro2::Group::new(proc_macro2::Delimiter::None, quote!({ 1 }));
         let item: Item = syn::parse2(quote!(fn f() -> u32 #body)).unwrap();
-        let Item::Fn(function) = item else {
-            panic!("expected a function")
-        };
+        let Item::Fn(function) = item else { panic!("expected a function") };
         assert_eq!(text(function.body), "{ 1 }");
     }
 }

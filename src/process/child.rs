@@ -506,8 +506,7 @@ impl Worker {
                             self.refuse(slot, id, meta.task)?;
                             continue;
                         };
-                        let call =
-                            OwnedCall { slot, id, meta, args: received(args, body), entry };
+                        let call = OwnedCall { slot, id, meta, args: received(args, body), entry };
                         if !entry.is_async() {
                             // The parent waits for the last async call before it
                             // sends a blocking one.
@@ -577,7 +576,8 @@ impl Worker {
         let current = current(slot, id, meta);
         let task = tokio::spawn(async move {
             // The future is made inside, so that a panic of it is caught too.
-            let future: BoxFuture = Box::pin(async move { run(OwnedArgs::new(args, limits)).await });
+            let future: BoxFuture =
+                Box::pin(async move { run(OwnedArgs::new(args, limits)).await });
             let result = Guarded { future, current }.await;
             if mine.swap(true, Ordering::AcqRel) {
                 return;

@@ -200,6 +200,10 @@ impl Error {
         })
     }
 
+    pub(crate) fn with_label(self, label: String) -> Self {
+        self.edit(|inner| inner.label = Some(label))
+    }
+
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.edit(|inner| inner.source = Some(Arc::new(source)))
     }
@@ -334,12 +338,11 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(task) = self.0.task {
-            write!(f, "task {task}")?;
-            if let Some(label) = &self.0.label {
-                write!(f, " ({label})")?;
-            }
-            f.write_str(": ")?;
+        match (self.0.task, &self.0.label) {
+            (Some(task), Some(label)) => write!(f, "task {task} ({label}): ")?,
+            (Some(task), None) => write!(f, "task {task}: ")?,
+            (None, Some(label)) => write!(f, "call {label}: ")?,
+            (None, None) => {}
         }
         match &self.0.kind {
             ErrorKind::Panicked { message, location, .. } => {

@@ -49,9 +49,7 @@ impl From<RawExit> for ExitReason {
     fn from(raw: RawExit) -> Self {
         match raw {
             RawExit::Code(code) => ExitReason::Exited(code),
-            RawExit::Signal { signal, core } => {
-                ExitReason::Signaled { signal, core_dumped: core }
-            }
+            RawExit::Signal { signal, core } => ExitReason::Signaled { signal, core_dumped: core },
             RawExit::Unknown => ExitReason::Unknown,
         }
     }

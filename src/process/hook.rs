@@ -47,7 +47,9 @@ pub(crate) fn entry_point() -> Result<Vec<OsString>, Error> {
     if std::env::var_os(WORKER_MARK).is_some() {
         // Started as a worker, and here we are making a pool: the hook was
         // passed by. End before this becomes a fork bomb.
-        eprintln!("procpool: this process was started as a worker but runs the program instead: {MISSING}");
+        eprintln!(
+            "procpool: this process was started as a worker but runs the program instead: {MISSING}"
+        );
         std::process::exit(71);
     }
     // A libtest binary: `test name` as libtest knows it, without the crate.

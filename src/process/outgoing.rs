@@ -13,7 +13,9 @@ use bytes::Bytes;
 use super::status::{OUT_LEN, StatusBlock, items_head};
 use crate::session::ItemsMeta;
 use crate::sys;
-use crate::wire::{Flags, HEADER_LEN, Header, Kind, MAX_DATA, MAX_INLINE, Payload, stream_preamble};
+use crate::wire::{
+    Flags, HEADER_LEN, Header, Kind, MAX_DATA, MAX_INLINE, Payload, stream_preamble,
+};
 
 /// Bytes of items one open frame may collect.
 const OPEN_MAX: usize = MAX_INLINE - ItemsMeta::LEN;

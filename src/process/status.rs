@@ -22,9 +22,10 @@
 //! the socket.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use super::welcome::BlockHandle;
 use crate::session::{ItemsMeta, MAX_SLOTS};
 use crate::sys::SharedBlock;
 use crate::wire::{HEADER_LEN, Header, Kind, MAX_INLINE};
@@ -57,9 +58,9 @@ fn slot_word(id: u64, state: u64) -> u64 {
 pub(crate) struct StatusBlock(SharedBlock);
 
 impl StatusBlock {
-    pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn create() -> io::Result<(Self, BlockHandle)> {
         let (block, fd) = SharedBlock::create("procpool-status", LEN)?;
-        Ok((StatusBlock(block), fd))
+        Ok((StatusBlock(block), BlockHandle(fd)))
     }
 
     pub(super) fn open(fd: BorrowedFd<'_>) -> io::Result<Self> {

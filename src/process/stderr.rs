@@ -40,20 +40,14 @@ impl Pump {
         if let Some(pump) = PUMP.get() {
             return Ok(pump);
         }
-        let pump = Pump {
-            poller: Poller::new()?,
-            pipes: Mutex::default(),
-            rest: Mutex::default(),
-        };
+        let pump = Pump { poller: Poller::new()?, pipes: Mutex::default(), rest: Mutex::default() };
         let mut ours = false;
         let pump = PUMP.get_or_init(|| {
             ours = true;
             pump
         });
         if ours {
-            std::thread::Builder::new()
-                .name("procpool-stderr".into())
-                .spawn(|| pump.run())?;
+            std::thread::Builder::new().name("procpool-stderr".into()).spawn(|| pump.run())?;
         }
         Ok(pump)
     }
@@ -106,7 +100,9 @@ impl Pump {
                 match found {
                     Ready::Bell => chunk.append(&mut lock(&self.rest)),
                     Ready::Key(key) => {
-                        let Some(tail) = lock(&self.pipes).get(key).cloned() else { continue };
+                        let Some(tail) = lock(&self.pipes).get(key).cloned() else {
+                            continue;
+                        };
                         match tail.read(&mut chunk) {
                             Ok(n) if n > 0 => {
                                 if !tail.forward {

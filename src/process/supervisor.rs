@@ -15,6 +15,9 @@ use super::exit::Obituary;
 use super::stderr::{Pump, Tail};
 use crate::sys::{self, ChildProcess, Poller, Ready, SpawnSpec};
 
+/// What to start; made once for all workers of a pool.
+pub(crate) type LaunchSpec = SpawnSpec;
+
 /// Whoever owns children; called on the supervision thread, so it must not wait.
 pub(crate) trait Watcher: Send + Sync {
     /// The outcome of a [`Supervisor::spawn`].
@@ -66,7 +69,10 @@ enum Command {
         stderr: StderrPolicy,
         socket: OwnedFd,
     },
-    WakeAt { watcher: Arc<dyn Watcher>, at: Instant },
+    WakeAt {
+        watcher: Arc<dyn Watcher>,
+        at: Instant,
+    },
 }
 
 pub(crate) struct Supervisor {
@@ -199,7 +205,9 @@ impl Supervisor {
         match started {
             Ok((child, tail)) => {
                 let handle = Child(child.clone());
-                thread.children.insert(key, Watched { child, watcher: watcher.clone(), token, tail });
+                thread
+                    .children
+                    .insert(key, Watched { child, watcher: watcher.clone(), token, tail });
                 watcher.spawned(token, Ok(handle));
             }
             Err(e) => watcher.spawned(token, Err(e)),
@@ -207,10 +215,16 @@ impl Supervisor {
     }
 
     fn ended(&self, thread: &mut Thread, key: u64) {
-        let Some(watched) = thread.children.get(&key) else { return };
-        let Some((exit, usage)) = watched.child.reap() else { return };
+        let Some(watched) = thread.children.get(&key) else {
+            return;
+        };
+        let Some((exit, usage)) = watched.child.reap() else {
+            return;
+        };
         self.poller.remove(watched.child.handle());
-        let Some(watched) = thread.children.remove(&key) else { return };
+        let Some(watched) = thread.children.remove(&key) else {
+            return;
+        };
         let stderr_tail = match (&watched.tail, Pump::get()) {
             (Some(tail), Ok(pump)) => pump.finish(tail),
             _ => Vec::new(),

@@ -35,13 +35,12 @@ impl Watchdog {
             watchdog.poller.add(parent.as_fd(), PARENT)?;
         }
         let thread = watchdog.clone();
-        std::thread::Builder::new()
-            .name("procpool-watchdog".into())
-            .stack_size(64 * 1024)
-            .spawn(move || {
+        std::thread::Builder::new().name("procpool-watchdog".into()).stack_size(64 * 1024).spawn(
+            move || {
                 let _parent = parent;
                 thread.run(&out);
-            })?;
+            },
+        )?;
         Ok(watchdog)
     }
 
@@ -68,7 +67,9 @@ impl Watchdog {
                 continue;
             }
             // Held: the main thread is busy with it right now.
-            let Ok(mut out) = out.try_lock() else { continue };
+            let Ok(mut out) = out.try_lock() else {
+                continue;
+            };
             if out.is_empty() {
                 waiting = false;
                 quiet += 1;

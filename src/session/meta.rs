@@ -30,9 +30,8 @@ impl CallMeta {
     #[inline]
     pub(crate) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (meta, rest) = bytes.split_first_chunk::<{ Self::LEN }>()?;
-        let word = |at: usize| {
-            u32::from_le_bytes([meta[at], meta[at + 1], meta[at + 2], meta[at + 3]])
-        };
+        let word =
+            |at: usize| u32::from_le_bytes([meta[at], meta[at + 1], meta[at + 2], meta[at + 3]]);
         Some((
             CallMeta { task: word(0), items: word(4), attempt: word(8), remaining_ms: word(12) },
             rest,
@@ -61,9 +60,8 @@ impl ItemsMeta {
 
     pub(crate) fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (meta, rest) = bytes.split_first_chunk::<{ Self::LEN }>()?;
-        let word = |at: usize| {
-            u32::from_le_bytes([meta[at], meta[at + 1], meta[at + 2], meta[at + 3]])
-        };
+        let word =
+            |at: usize| u32::from_le_bytes([meta[at], meta[at + 1], meta[at + 2], meta[at + 3]]);
         Some((ItemsMeta { first: word(0), count: word(4) }, rest))
     }
 }

@@ -43,11 +43,28 @@ pub(crate) enum ParentEvent {
     HelloAccepted,
     /// The worker takes calls. Holds the initializer's result, if it had one.
     Ready(Result<Received, Fault>),
-    Value { slot: u16, id: u64, value: Received },
-    Fault { slot: u16, id: u64, fault: Fault },
-    Items { slot: u16, id: u64, first: u32, count: u32, last: bool, results: Received },
-    Cancelled { slot: u16, id: u64 },
-    Progress { slot: u16, id: u64, done: u64, total: u64 },
+    Value {
+        id: u64,
+        value: Received,
+    },
+    Fault {
+        id: u64,
+        fault: Fault,
+    },
+    Items {
+        id: u64,
+        count: u32,
+        last: bool,
+        results: Received,
+    },
+    Cancelled {
+        id: u64,
+    },
+    Progress {
+        id: u64,
+        done: u64,
+        total: u64,
+    },
     Goodbye,
 }
 
@@ -76,26 +93,23 @@ impl ParentSession {
 
     // Getters.
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.state == State::Running
-    }
-
-    pub(crate) fn is_idle(&self) -> bool {
-        self.outstanding == 0
+    /// Whether the worker has at most one call, the one just given to it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.outstanding <= 1
     }
 
     /// Calls the worker has, with how many of their items are known.
     pub(crate) fn outstanding(&self) -> impl Iterator<Item = (u16, u64, u32)> + '_ {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(i, o)| o.map(|o| (i as u16, o.id, o.seen)))
+        self.slots.iter().enumerate().filter_map(|(i, o)| o.map(|o| (i as u16, o.id, o.seen)))
     }
 
     // Input.
 
     /// Takes one message of the worker.
-    pub(crate) fn handle(&mut self, message: Message<'_>) -> Result<Option<ParentEvent>, Violation> {
+    pub(crate) fn handle(
+        &mut self,
+        message: Message<'_>,
+    ) -> Result<Option<ParentEvent>, Violation> {
         let Header { kind, slot, id, .. } = message.header;
         let unexpected = Violation::Unexpected { kind, state: self.state.name() };
         match (kind, self.state) {
@@ -122,13 +136,13 @@ impl ParentSession {
                     return Err(Violation::UnknownCall { kind, slot, id });
                 }
                 self.release(slot);
-                Ok(Some(ParentEvent::Value { slot, id, value: received(message) }))
+                Ok(Some(ParentEvent::Value { id, value: received(message) }))
             }
             (Kind::Fault, State::Running | State::Draining) => {
                 self.outstanding_mut(kind, slot, id)?;
                 let fault = decode(kind, &mut received(message))?;
                 self.release(slot);
-                Ok(Some(ParentEvent::Fault { slot, id, fault }))
+                Ok(Some(ParentEvent::Fault { id, fault }))
             }
             (Kind::Items, State::Running | State::Draining) => {
                 let call = self.outstanding_mut(kind, slot, id)?;
@@ -138,7 +152,12 @@ impl ParentSession {
                 let end = u64::from(first) + u64::from(count);
                 let last = end == u64::from(call.items);
                 if first != call.seen || end > u64::from(call.items) || count == 0 {
-                    return Err(Violation::Items { first, end, items: call.items, seen: call.seen });
+                    return Err(Violation::Items {
+                        first,
+                        end,
+                        items: call.items,
+                        seen: call.seen,
+                    });
                 }
                 call.seen = end as u32;
                 let results = match message.body {
@@ -148,23 +167,24 @@ impl ParentSession {
                 if last {
                     self.release(slot);
                 }
-                Ok(Some(ParentEvent::Items { slot, id, first, count, last, results }))
+                Ok(Some(ParentEvent::Items { id, count, last, results }))
             }
             (Kind::Cancelled, State::Running | State::Draining) => {
                 self.outstanding_mut(kind, slot, id)?;
                 self.release(slot);
-                Ok(Some(ParentEvent::Cancelled { slot, id }))
+                Ok(Some(ParentEvent::Cancelled { id }))
             }
             (Kind::Progress, State::Running | State::Draining) => {
                 // A report may cross the call's end on its way: ignored then.
-                let Ok(_) = self.outstanding_mut(kind, slot, id) else { return Ok(None) };
+                let Ok(_) = self.outstanding_mut(kind, slot, id) else {
+                    return Ok(None);
+                };
                 let numbers = message.meta.first_chunk::<16>().ok_or(Violation::Malformed(kind))?;
                 let mut done = [0; 8];
                 let mut total = [0; 8];
                 done.copy_from_slice(&numbers[..8]);
                 total.copy_from_slice(&numbers[8..]);
                 Ok(Some(ParentEvent::Progress {
-                    slot,
                     id,
                     done: u64::from_le_bytes(done),
                     total: u64::from_le_bytes(total),

@@ -48,7 +48,10 @@ impl WorkerSession {
     }
 
     #[inline]
-    pub(crate) fn handle<'a>(&mut self, message: Message<'a>) -> Result<WorkerEvent<'a>, Violation> {
+    pub(crate) fn handle<'a>(
+        &mut self,
+        message: Message<'a>,
+    ) -> Result<WorkerEvent<'a>, Violation> {
         let Header { kind, slot, id, .. } = message.header;
         match (kind, self.state) {
             (Kind::Call, State::Running) => {

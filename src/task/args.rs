@@ -99,7 +99,8 @@ impl<'a> Args<'a> {
         match self.input.split_first() {
             Some((&BYTES_BLOB, rest)) => {
                 self.input = rest;
-                let blob = self.blobs.next().ok_or_else(|| fault("its bytes did not come along"))?;
+                let blob =
+                    self.blobs.next().ok_or_else(|| fault("its bytes did not come along"))?;
                 Ok(ByteString::Blob(blob))
             }
             Some((&BYTES_INLINE, rest)) => {
@@ -121,6 +122,14 @@ impl<'a> Args<'a> {
     #[inline]
     pub(crate) fn next_item(&mut self, limits: &DecodeLimits) {
         self.budget = Budget::new(limits, self.input.len());
+    }
+
+    /// The byte in front of an item's result.
+    #[inline]
+    pub(crate) fn tag(&mut self) -> Option<u8> {
+        let (tag, rest) = self.input.split_first()?;
+        self.input = rest;
+        Some(*tag)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -188,10 +197,8 @@ impl Output {
 
     #[inline]
     pub fn put<T: Serialize + 'static>(&mut self, value: T) -> Result<(), Fault> {
-        let fault = |reason: String| Fault::ResultEncode {
-            type_name: type_name::<T>().to_owned(),
-            reason,
-        };
+        let fault =
+            |reason: String| Fault::ResultEncode { type_name: type_name::<T>().to_owned(), reason };
         let (head, blobs) = (self.builder.head.len(), self.builder.blobs.len());
         let result = match catch(|| encode_owned(value, &mut self.builder)) {
             Ok(result) => result.map_err(|e| fault(e.to_string())),

@@ -70,11 +70,18 @@ impl<R, K> Call<R, K> {
         self.payload.as_ref().map_or(0, Payload::len)
     }
 
+    pub(crate) fn from_parts(entry: &'static Entry, payload: Payload) -> Self {
+        Call { entry, payload: Ok(payload), kind: PhantomData }
+    }
+
     fn expect_payload(self) -> Payload {
         match self.payload {
             Ok(payload) => payload,
             Err(e) => {
-                panic!("argument `{}` of {} cannot be encoded: {}", e.param, self.entry.name, e.reason)
+                panic!(
+                    "argument `{}` of {} cannot be encoded: {}",
+                    e.param, self.entry.name, e.reason
+                )
             }
         }
     }

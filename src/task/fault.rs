@@ -24,6 +24,13 @@ pub struct PanicReport {
     pub(crate) backtrace: Option<String>,
 }
 
+impl PanicReport {
+    /// Message, location, backtrace.
+    pub(crate) fn into_parts(self) -> (String, Option<String>, Option<String>) {
+        (self.message, self.location, self.backtrace)
+    }
+}
+
 impl Fault {
     /// The same with every text cut to a length that fits a frame.
     pub(crate) fn bounded(mut self) -> Self {

@@ -13,12 +13,13 @@ mod registry;
 
 pub use args::{Args, Output, OwnedArgs};
 pub(crate) use args::{Encoded, decode_output};
+pub(crate) use call::EncodeFailure;
 pub use call::{Async, Blocking, Call, CallEncoder, IntoCall, Task, TaskFn, TaskKind};
-pub(crate) use context::{Current, Services, depth, provide_services, with_current};
 pub use context::{Context, context, report_progress, try_context};
+pub(crate) use context::{Current, Services, depth, provide_services, with_current};
 pub(crate) use entry::Body;
 pub use entry::{BoxFuture, Entry, Registration};
 pub use fault::Fault;
 pub(crate) use fault::PanicReport;
 pub(crate) use panic::{catch, install_hook};
-pub(crate) use registry::{Registry, RegistryError, registry};
+pub(crate) use registry::{Registry, registry};

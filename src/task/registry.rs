@@ -62,9 +62,7 @@ impl Registry {
 pub(crate) fn registry() -> Result<&'static Registry, RegistryError> {
     static REGISTRY: OnceLock<Result<Registry, RegistryError>> = OnceLock::new();
     REGISTRY
-        .get_or_init(|| {
-            Registry::build(inventory::iter::<Registration>().map(|r| r.0).collect())
-        })
+        .get_or_init(|| Registry::build(inventory::iter::<Registration>().map(|r| r.0).collect()))
         .as_ref()
         .map_err(Clone::clone)
 }

@@ -29,7 +29,10 @@ pub(crate) struct Message<'a> {
 pub(crate) enum Body {
     /// Nothing was streamed; everything is in `meta`.
     Inline,
-    Streamed { head: Vec<u8>, blobs: Vec<Vec<u8>> },
+    Streamed {
+        head: Vec<u8>,
+        blobs: Vec<Vec<u8>>,
+    },
 }
 
 #[derive(Debug)]
@@ -58,7 +61,15 @@ pub(crate) struct Assembler {
 
 impl Assembler {
     pub(crate) fn new(max_message: u64, advise: fn(&mut Vec<u8>)) -> Self {
-        Assembler { buf: Vec::new(), start: 0, stream: None, direct: false, lent: Vec::new(), max_message, advise }
+        Assembler {
+            buf: Vec::new(),
+            start: 0,
+            stream: None,
+            direct: false,
+            lent: Vec::new(),
+            max_message,
+            advise,
+        }
     }
 
     /// Messages longer than this are refused from now on.
@@ -156,7 +167,9 @@ impl Assembler {
             };
             let header = Header::decode(bytes)?;
             if header.kind == Kind::Data {
-                let Some(stream) = &mut self.stream else { return Err(WireError::UnexpectedData) };
+                let Some(stream) = &mut self.stream else {
+                    return Err(WireError::UnexpectedData);
+                };
                 if header.id != stream.header.id || header.slot != stream.header.slot {
                     return Err(WireError::UnexpectedData);
                 }
@@ -181,11 +194,6 @@ impl Assembler {
             }
             return Ok(Some(Message { header, meta: &self.buf[from..to], body: Body::Inline }));
         }
-    }
-
-    /// Whether bytes of an unfinished message are held.
-    pub(crate) fn is_mid_message(&self) -> bool {
-        self.stream.is_some() || self.start < self.buf.len()
     }
 }
 
@@ -312,7 +320,12 @@ mod tests {
         vec![
             (Kind::Call, 1, b"meta", Payload::from_slice(b"tiny")),
             (Kind::Call, 2, b"m", Payload::from_parts(vec![5; 70_000], Vec::new())),
-            (Kind::Call, 3, b"xy", Payload::from_parts(vec![1, 2], vec![blob(20_000), blob(0), blob(33)])),
+            (
+                Kind::Call,
+                3,
+                b"xy",
+                Payload::from_parts(vec![1, 2], vec![blob(20_000), blob(0), blob(33)]),
+            ),
             (Kind::Value, 4, b"", Payload::empty()),
             (Kind::Call, 5, b"", Payload::from_parts(Vec::new(), vec![blob(100_000)])),
         ]

@@ -55,11 +55,7 @@ pub struct DecodeLimits {
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        DecodeLimits {
-            depth: 128,
-            elements: 1 << 26,
-            memory: 256 << 20,
-        }
+        DecodeLimits { depth: 128, elements: 1 << 26, memory: 256 << 20 }
     }
 }
 
@@ -79,11 +75,7 @@ impl Budget {
     #[inline]
     pub fn new(limits: &DecodeLimits, encoded_len: usize) -> Budget {
         let memory = limits.memory.max((encoded_len as u64).saturating_mul(4));
-        Budget {
-            limits: DecodeLimits { memory, ..*limits },
-            elements: limits.elements,
-            memory,
-        }
+        Budget { limits: DecodeLimits { memory, ..*limits }, elements: limits.elements, memory }
     }
 }
 
@@ -218,19 +210,15 @@ impl Fail {
     #[cold]
     fn explain(self, budget: &Budget, needed: u64) -> DecodeError {
         DecodeError::Budget(match self {
-            Fail::Depth => BudgetExceeded::Depth {
-                limit: budget.limits.depth,
-            },
+            Fail::Depth => BudgetExceeded::Depth { limit: budget.limits.depth },
             Fail::Elements => BudgetExceeded::Elements {
                 needed,
                 left: budget.elements,
                 limit: budget.limits.elements,
             },
-            Fail::Memory => BudgetExceeded::Memory {
-                needed,
-                left: budget.memory,
-                limit: budget.limits.memory,
-            },
+            Fail::Memory => {
+                BudgetExceeded::Memory { needed, left: budget.memory, limit: budget.limits.memory }
+            }
             Fail::Malformed(error) => return DecodeError::Malformed(error),
             Fail::Invalid => return DecodeError::Invalid(REASON.take()),
         })
@@ -384,13 +372,7 @@ impl<'r, 'de> Reader<'r, 'de> {
 
     #[inline]
     fn level(self, hinted: bool) -> Level<'r, 'de> {
-        Level {
-            source: self.source,
-            depth: self.depth,
-            hinted,
-            paid_item: 0,
-            paid_value: 0,
-        }
+        Level { source: self.source, depth: self.depth, hinted, paid_item: 0, paid_value: 0 }
     }
 
     #[inline]
@@ -734,10 +716,7 @@ mod tests {
 
     fn shapes() -> Shapes {
         let pair = Json::Pair(Box::new(Json::Null), Box::new(Json::Number(-1.5)));
-        let tagged = Json::Tagged {
-            tag: 9,
-            inner: Some(Box::new(Json::Text("déjà".into()))),
-        };
+        let tagged = Json::Tagged { tag: 9, inner: Some(Box::new(Json::Text("déjà".into()))) };
         let object = [("a".into(), Json::Array(vec![Json::Null, pair]))];
         Shapes {
             signed: (-128, i16::MIN, -1, i64::MAX, i128::MIN, -70_000),
@@ -751,19 +730,13 @@ mod tests {
             set: BTreeSet::from(['a', 'é']),
             enums: vec![Json::Object(object.into()), tagged],
             boxed: Box::new([1, 2, 3]),
-            list: List {
-                next: Some(Box::new(List { next: None })),
-            },
+            list: List { next: Some(Box::new(List { next: None })) },
             nest: Nest(vec![Nest(vec![]), Nest(vec![Nest(vec![])])]),
         }
     }
 
     fn limits(depth: u32, elements: u64, memory: u64) -> DecodeLimits {
-        DecodeLimits {
-            depth,
-            elements,
-            memory,
-        }
+        DecodeLimits { depth, elements, memory }
     }
 
     fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -809,24 +782,17 @@ mod tests {
         assert_eq!(enough.as_ref(), Ok(&value));
         if depth > 0 {
             let short = within::<T>(&bytes, limits(depth - 1, elements, memory));
-            assert_eq!(
-                budget_error(short),
-                BudgetExceeded::Depth { limit: depth - 1 }
-            );
+            assert_eq!(budget_error(short), BudgetExceeded::Depth { limit: depth - 1 });
         }
         if elements > 0 {
             let error = budget_error(within::<T>(&bytes, limits(depth, elements - 1, memory)));
-            assert!(
-                matches!(error, BudgetExceeded::Elements { needed, left, limit }
-                if needed == left + 1 && limit == elements - 1)
-            );
+            assert!(matches!(error, BudgetExceeded::Elements { needed, left, limit }
+                if needed == left + 1 && limit == elements - 1));
         }
         if memory > 0 {
             let error = budget_error(within::<T>(&bytes, limits(depth, elements, memory - 1)));
-            assert!(
-                matches!(error, BudgetExceeded::Memory { needed, left, limit }
-                if needed == left + 1 && limit == memory - 1)
-            );
+            assert!(matches!(error, BudgetExceeded::Memory { needed, left, limit }
+                if needed == left + 1 && limit == memory - 1));
         }
     }
 
@@ -843,10 +809,7 @@ mod tests {
         round_trip([Some(1u8), None]);
         round_trip((1u8, (2i64, "three".to_string()), [4.0f32; 5]));
         round_trip(vec![vec![vec![u16::MAX; 3]; 2]; 300]);
-        round_trip(HashMap::from([
-            (1u8, "a".to_string()),
-            (2, "b".to_string()),
-        ]));
+        round_trip(HashMap::from([(1u8, "a".to_string()), (2, "b".to_string())]));
         round_trip((0..100_000u64).collect::<Vec<_>>());
         round_trip(std::time::Duration::new(5, 6));
         round_trip(Ok::<u8, String>(7));
@@ -863,11 +826,7 @@ mod tests {
         let rest = input;
         assert_eq!(
             budget_error(decode_from::<Vec<u8>>(&mut input, &mut budget)),
-            BudgetExceeded::Elements {
-                needed: 2,
-                left: 1,
-                limit: 3
-            }
+            BudgetExceeded::Elements { needed: 2, left: 1, limit: 3 }
         );
         assert_eq!(input, rest, "an error leaves the input where it was");
     }
@@ -881,11 +840,7 @@ mod tests {
             list: Vec<Option<&'a str>>,
             bytes: &'a [u8],
         }
-        let value = Borrowed {
-            text: "one",
-            list: vec![None, Some("two")],
-            bytes: &[7, 8, 9],
-        };
+        let value = Borrowed { text: "one", list: vec![None, Some("two")], bytes: &[7, 8, 9] };
         let bytes = encode(&value);
         let mut budget = Budget::new(&DecodeLimits::default(), bytes.len());
         let decoded: Borrowed = decode_from(&mut &bytes[..], &mut budget).unwrap();
@@ -926,10 +881,7 @@ mod tests {
         let mut budget = Budget::new(&limits(1, 1000, 10), bytes.len());
         assert!(decode_from::<Vec<u8>>(&mut &bytes[..], &mut budget).is_ok());
         assert_eq!(Budget::new(&limits(1, 1, 10), 3).limits.memory, 12);
-        assert_eq!(
-            Budget::new(&limits(1, 1, 0), usize::MAX).limits.memory,
-            u64::MAX
-        );
+        assert_eq!(Budget::new(&limits(1, 1, 0), usize::MAX).limits.memory, u64::MAX);
     }
 
     /// A sequence of `len` elements that are one zero byte each.
@@ -944,11 +896,7 @@ mod tests {
         type Big = Option<[u64; 16]>;
         let bytes = zeros(8 << 20);
         let needed = (8 << 20) * size_of::<Big>() as u64;
-        let memory = BudgetExceeded::Memory {
-            needed,
-            left: 256 << 20,
-            limit: 256 << 20,
-        };
+        let memory = BudgetExceeded::Memory { needed, left: 256 << 20, limit: 256 << 20 };
         assert_eq!(budget_error(decode::<Vec<Big>>(&bytes)), memory);
         assert_eq!(
             memory.to_string(),
@@ -1010,11 +958,7 @@ mod tests {
     fn endless_units_are_refused() {
         let bytes = encode(&(1u64 << 32));
         assert_eq!(bytes.len(), 5);
-        let exceeded = BudgetExceeded::Elements {
-            needed: 1 << 32,
-            left: 1 << 26,
-            limit: 1 << 26,
-        };
+        let exceeded = BudgetExceeded::Elements { needed: 1 << 32, left: 1 << 26, limit: 1 << 26 };
         assert_eq!(budget_error(decode::<Vec<()>>(&bytes)), exceeded);
         assert_eq!(budget_error(decode::<BTreeMap<(), ()>>(&bytes)), exceeded);
         assert_eq!(
@@ -1037,9 +981,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(
                 decode::<Shapes>(&bytes[..end]),
-                Err(DecodeError::Malformed(
-                    postcard::Error::DeserializeUnexpectedEnd
-                )),
+                Err(DecodeError::Malformed(postcard::Error::DeserializeUnexpectedEnd)),
                 "at {end}"
             );
         }
@@ -1050,16 +992,10 @@ mod tests {
         fn says<T: DeserializeOwned + Debug>(bytes: &[u8], text: &str) {
             assert_eq!(decode::<T>(bytes).unwrap_err().to_string(), text);
         }
-        says::<u8>(
-            &[],
-            "malformed message: the input ends before the value does",
-        );
+        says::<u8>(&[], "malformed message: the input ends before the value does");
         says::<bool>(&[2], "malformed message: a bool is neither 0 nor 1");
         says::<String>(&[1, 0xff], "malformed message: a string is not utf-8");
-        says::<Option<u8>>(
-            &[2],
-            "malformed message: the tag of an option is neither 0 nor 1",
-        );
+        says::<Option<u8>>(&[2], "malformed message: the tag of an option is neither 0 nor 1");
         says::<Tree>(
             &[2],
             "message refused by its type: invalid value: integer `2`, expected variant index 0 <= i < 2",

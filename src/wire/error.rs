@@ -21,6 +21,4 @@ pub(crate) enum WireError {
     UnexpectedData,
     #[error("a second streamed message began inside the first")]
     NestedStream,
-    #[error("{0}")]
-    Malformed(&'static str),
 }

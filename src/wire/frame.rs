@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn every_spoiled_byte_before_slot_and_id_is_noticed() {
         let good = Header::new(Kind::Value, 3, 9, 100).encode();
-        for (at, value) in [(0, 0), (0, 0xff), (1, 0), (1, 14), (1, 255), (2, 4), (3, 1), (6, 1), (7, 1)]
+        for (at, value) in
+            [(0, 0), (0, 0xff), (1, 0), (1, 14), (1, 255), (2, 4), (3, 1), (6, 1), (7, 1)]
         {
             let mut bad = good;
             bad[at] = value;

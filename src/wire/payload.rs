@@ -64,6 +64,14 @@ impl Payload {
         }
     }
 
+    pub(crate) fn from_bytes(head: Bytes, blobs: Vec<Bytes>) -> Self {
+        let blobs = if blobs.is_empty() { None } else { Some(Box::new(blobs)) };
+        if head.len() <= INLINE {
+            return Payload { blobs, ..Self::from_slice(&head) };
+        }
+        Payload { head: Head::Heap(head), blobs }
+    }
+
     /// The head as a handle of its own, for sending it in parts.
     pub(crate) fn head_bytes(&self) -> Bytes {
         match &self.head {

@@ -64,14 +64,13 @@ pub(crate) fn arm_parent_death() -> io::Result<()> {
 
 /// Waits until one of `fds` is readable or at its end; gives its index, or
 /// `None` after `timeout`.
+#[cfg(test)]
 pub(crate) fn wait_readable(
     fds: &[BorrowedFd<'_>],
     timeout: Option<Duration>,
 ) -> io::Result<Option<usize>> {
-    let timeout = timeout.map(|t| Timespec {
-        tv_sec: t.as_secs() as i64,
-        tv_nsec: i64::from(t.subsec_nanos()),
-    });
+    let timeout = timeout
+        .map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
     let mut set: Vec<PollFd<'_>> =
         fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     loop {

@@ -6,7 +6,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RawExit {
     Code(i32),
-    Signal { signal: i32, core: bool },
+    Signal {
+        signal: i32,
+        core: bool,
+    },
     /// Somebody else collected the status (or SIGCHLD is ignored).
     Unknown,
 }

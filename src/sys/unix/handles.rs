@@ -48,19 +48,11 @@ pub(crate) fn send_with_handles(
     if !handles.is_empty() && !control.push(SendAncillaryMessage::ScmRights(handles)) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!(
-                "{} descriptors do not fit one message (at most {MAX_HANDLES})",
-                handles.len()
-            ),
+            format!("{} descriptors do not fit one message (at most {MAX_HANDLES})", handles.len()),
         ));
     }
     let sent = rustix::io::retry_on_intr(|| {
-        rustix::net::sendmsg(
-            socket,
-            &[IoSlice::new(bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )
+        rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
     })?;
     if sent != bytes.len() {
         return Err(io::Error::new(
@@ -107,11 +99,7 @@ pub(crate) fn recv_blocking(
 
 /// Appends at most `max` bytes to `buf` if some are there, else
 /// `WouldBlock`. `Ok(0)` is the end of the stream.
-pub(crate) fn recv_now(
-    socket: BorrowedFd<'_>,
-    buf: &mut Vec<u8>,
-    max: usize,
-) -> io::Result<usize> {
+pub(crate) fn recv_now(socket: BorrowedFd<'_>, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
     recv(socket, buf, max, RecvFlags::DONTWAIT)
 }
 

@@ -11,16 +11,19 @@ mod shm;
 mod spawn;
 
 pub(crate) use advice::advise_huge;
+#[cfg(test)]
+pub(crate) use child::wait_readable;
 pub(crate) use child::{
     arm_parent_death, bind_standard_input, exit_now, kill_own_group, remove_env, reset_signals,
-    wait_readable,
 };
 pub(crate) use exit::{RawExit, Usage, signal_name};
 pub(crate) use handles::{
-    Socket, pair, recv_blocking, recv_now, recv_with_handles, send_with_handles, set_nonblocking,
+    pair, recv_blocking, recv_now, recv_with_handles, send_with_handles, set_nonblocking,
     write_all_blocking, write_vectored_blocking,
 };
 pub(crate) use limits::{ResourceLimit, apply_limit, resident_bytes, usable_cpus};
 pub(crate) use poll::{Poller, Ready};
 pub(crate) use shm::SharedBlock;
-pub(crate) use spawn::{ChildProcess, SpawnSpec, StderrMode, own_process_handle, read_pipe_now, spawn};
+pub(crate) use spawn::{
+    ChildProcess, SpawnSpec, StderrMode, own_process_handle, read_pipe_now, spawn,
+};

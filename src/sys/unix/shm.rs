@@ -43,7 +43,9 @@ impl SharedBlock {
         if !seals.contains(SealFlags::SHRINK) || size != len as i64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("a shared block of {size} bytes with seals {seals:?}, expected {len} bytes sealed against shrinking"),
+                format!(
+                    "a shared block of {size} bytes with seals {seals:?}, expected {len} bytes sealed against shrinking"
+                ),
             ));
         }
         Self::map(fd, len)

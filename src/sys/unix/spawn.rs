@@ -75,15 +75,13 @@ pub(crate) fn spawn(
             None => command.env_remove(key),
         };
     }
-    command
-        .args(&spec.args)
-        .stdin(Stdio::from(socket))
-        .process_group(0)
-        .stderr(match spec.stderr {
+    command.args(&spec.args).stdin(Stdio::from(socket)).process_group(0).stderr(
+        match spec.stderr {
             StderrMode::Inherit => Stdio::inherit(),
             StderrMode::Null => Stdio::null(),
             StderrMode::Pipe => Stdio::piped(),
-        });
+        },
+    );
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let stderr = child.stderr.take().map(OwnedFd::from);
@@ -115,9 +113,7 @@ pub(crate) fn read_pipe_now(
     max: usize,
 ) -> io::Result<usize> {
     buf.reserve(max);
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::read(pipe, rustix::buffer::spare_capacity(buf))
-    })?)
+    Ok(rustix::io::retry_on_intr(|| rustix::io::read(pipe, rustix::buffer::spare_capacity(buf)))?)
 }
 
 impl ChildProcess {

@@ -1,0 +1,171 @@
+//! What the pool keeps of a call besides where it is.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::options::ProgressFn;
+use super::scheduler::{Request, Timing};
+use crate::process::Error;
+use crate::task::Entry;
+use crate::wire::{Payload, Received};
+
+pub(super) type Outcome = Result<Received, Error>;
+
+pub(super) struct Job {
+    pub(super) payload: Payload,
+    pub(super) entry: &'static Entry,
+    pub(super) sink: Sink,
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+/// What only some calls have.
+#[derive(Clone)]
+pub(super) struct Extra {
+    pub(super) label: Option<String>,
+    pub(super) progress: Option<ProgressFn>,
+    pub(super) span: tracing::Span,
+}
+
+/// Who waits for the result.
+pub(super) enum Sink {
+    One(oneshot::Sender<Outcome>),
+    Chunk(Box<ChunkSink>),
+}
+
+/// Where the results of a chunk go.
+pub(super) struct ChunkSink {
+    pub(super) parts: mpsc::UnboundedSender<Part>,
+    pub(super) group: Arc<Group>,
+    /// Which element of the input the chunk's first item is.
+    pub(super) base: usize,
+    /// Results delivered.
+    pub(super) seen: u32,
+    /// Where each item's arguments end: in the head, and among the blobs.
+    pub(super) ends: Vec<(u32, u32)>,
+    /// How it was asked for, for asking again for its rest.
+    pub(super) request: Request,
+    pub(super) timing: Timing,
+}
+
+/// A piece of the results of a map.
+pub(super) enum Part {
+    Items { first: usize, count: u32, results: Received },
+    Failed { first: usize, count: usize, error: Error },
+}
+
+/// The calls a map has in the pool.
+#[derive(Default)]
+pub(super) struct Group(Mutex<HashSet<u64>>);
+
+impl Group {
+    fn lock(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, id: u64) {
+        self.lock().insert(id);
+    }
+
+    pub(super) fn remove(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    pub(super) fn take(&self) -> HashSet<u64> {
+        std::mem::take(&mut self.lock())
+    }
+}
+
+impl Job {
+    pub(super) fn label(&self) -> Option<String> {
+        self.extra.as_ref().and_then(|e| e.label.clone())
+    }
+
+    /// The same error with the call's name on it.
+    pub(super) fn sign(&self, error: Error) -> Error {
+        error.with_call(self.entry.name, self.label())
+    }
+
+    /// Tells whoever waits that nothing more will come.
+    pub(super) fn fail(self, error: Error) {
+        let error = self.sign(error);
+        match self.sink {
+            Sink::One(sender) => {
+                let _ = sender.send(Err(error));
+            }
+            Sink::Chunk(chunk) => {
+                let left = chunk.ends.len() - chunk.seen as usize;
+                if left > 0 {
+                    let first = chunk.base + chunk.seen as usize;
+                    let _ = chunk.parts.send(Part::Failed { first, count: left, error });
+                }
+            }
+        }
+    }
+
+    /// What is left of a chunk after the results that were delivered.
+    pub(super) fn rest(self) -> Option<(Job, u32)> {
+        let Sink::Chunk(chunk) = &self.sink else {
+            return None;
+        };
+        let (done, items) = (chunk.seen as usize, chunk.ends.len());
+        (done < items).then(|| self.items(done, items))
+    }
+
+    /// A chunk whose item after the delivered ones has failed: that item to be
+    /// run again if it may be (else it is reported), and the rest.
+    pub(super) fn split_at_failure(self, error: Error) -> Vec<(Job, u32)> {
+        let error = self.sign(error);
+        let Sink::Chunk(chunk) = &self.sink else {
+            return Vec::new();
+        };
+        let (done, items) = (chunk.seen as usize, chunk.ends.len());
+        let mut parts = Vec::new();
+        if done >= items {
+            return parts;
+        }
+        if done + 1 < items {
+            parts.push(self.items(done + 1, items));
+        }
+        if chunk.request.retries > 0 {
+            let (mut again, n) = self.items(done, done + 1);
+            if let Sink::Chunk(chunk) = &mut again.sink {
+                chunk.request.retries -= 1;
+                chunk.request.attempt += 1;
+            }
+            // Last: each of them is put in front of the queue.
+            parts.push((again, n));
+        } else {
+            let first = chunk.base + done;
+            let _ = chunk.parts.send(Part::Failed { first, count: 1, error });
+        }
+        parts
+    }
+
+    /// A chunk of its own with items `from..to` of this one.
+    fn items(&self, from: usize, to: usize) -> (Job, u32) {
+        let Sink::Chunk(chunk) = &self.sink else { unreachable!("asked before") };
+        let before = |item: usize| {
+            if item == 0 { (0, 0) } else { chunk.ends[item - 1] }
+        };
+        let (head_at, blob_at) = before(from);
+        let (head_end, blob_end) = before(to);
+        let head: Bytes = self.payload.head_bytes().slice(head_at as usize..head_end as usize);
+        let blobs = self.payload.blobs()[blob_at as usize..blob_end as usize].to_vec();
+        let ends = chunk.ends[from..to].iter().map(|(h, b)| (h - head_at, b - blob_at)).collect();
+        let sink = Sink::Chunk(Box::new(ChunkSink {
+            parts: chunk.parts.clone(),
+            group: chunk.group.clone(),
+            base: chunk.base + from,
+            seen: 0,
+            ends,
+            request: chunk.request,
+            timing: chunk.timing,
+        }));
+        let payload = Payload::from_bytes(head, blobs);
+        let job = Job { payload, entry: self.entry, sink, extra: self.extra.clone() };
+        (job, (to - from) as u32)
+    }
+}

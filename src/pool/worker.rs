@@ -1,0 +1,88 @@
+//! One worker as the parent sees it: its connection, its block, its process.
+
+use std::io;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::scheduler::WorkerKey;
+use crate::link::{Link, Local};
+use crate::process::{BlockHandle, Child, StatusBlock, WorkerSocket, worker_socket};
+use crate::wire::{Hello, Welcome};
+
+pub(super) struct Worker {
+    pub(super) key: WorkerKey,
+    pub(super) name: String,
+    pub(super) link: Link<Local>,
+    pub(super) block: StatusBlock,
+    handle: Mutex<Option<BlockHandle>>,
+    child: OnceLock<Child>,
+    /// Killed before it was even started.
+    doomed: Mutex<bool>,
+    pub(super) since: Instant,
+}
+
+impl Worker {
+    /// A worker-to-be, and the socket its process is to get. Must be called
+    /// within the pool's runtime.
+    pub(super) fn new(
+        key: WorkerKey,
+        name: String,
+        ours: Hello,
+        deadline: Instant,
+        max_message: u64,
+    ) -> io::Result<(Self, WorkerSocket)> {
+        let (socket, theirs) = worker_socket()?;
+        let (block, handle) = StatusBlock::create()?;
+        let link = Link::new(Local::new(socket)?, ours, deadline, max_message);
+        let worker = Worker {
+            key,
+            name,
+            link,
+            block,
+            handle: Mutex::new(Some(handle)),
+            child: OnceLock::new(),
+            doomed: Mutex::new(false),
+            since: Instant::now(),
+        };
+        Ok((worker, theirs))
+    }
+
+    /// The process was started; ended at once if it is not wanted any more.
+    pub(super) fn started(&self, child: Child) {
+        let doomed = self.doomed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *doomed {
+            child.kill();
+        }
+        let _ = self.child.set(child);
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.get().map(Child::pid)
+    }
+
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
+        self.child.get()?.cpu_time()
+    }
+
+    pub(super) fn kill(&self) {
+        let mut doomed = self.doomed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *doomed = true;
+        if let Some(child) = self.child.get() {
+            child.kill();
+        }
+    }
+
+    pub(super) fn terminate(&self) {
+        match self.child.get() {
+            Some(child) => child.terminate(),
+            None => self.kill(),
+        }
+    }
+
+    /// Accepts the worker: tells it what it may do, and gives it the block.
+    pub(super) fn welcome(&self, welcome: &Welcome) -> io::Result<()> {
+        let handle = self.handle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(handle) = handle else { return Ok(()) };
+        handle.send(&self.link, welcome)
+    }
+}
