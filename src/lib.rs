@@ -31,7 +31,7 @@ pub use wire::DecodeLimits;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::pool::{Source, ViaIterator, ViaStream};
-    pub use crate::process::TestHook;
+    pub use crate::process::{TestHook, run_if_worker};
     pub use crate::runtime::{RuntimeOptions, block_on};
     pub use crate::task::{
         Args, BoxFuture, CallEncoder, Entry, Fault, Output, OwnedArgs, Registration,
@@ -56,7 +56,7 @@ macro_rules! test_hook {
         #[doc(hidden)]
         #[test]
         fn procpool_worker() {
-            $crate::init();
+            $crate::__private::run_if_worker();
         }
         $crate::__private::inventory::submit! {
             $crate::__private::TestHook(::core::concat!(

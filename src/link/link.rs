@@ -13,7 +13,6 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
 
@@ -68,8 +67,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Transport> Link<T> {
-    /// A link that wants its peer's hello before `deadline`.
-    pub(crate) fn new(transport: T, ours: Hello, deadline: Instant, max_message: u64) -> Self {
+    /// A link that waits for its peer's hello.
+    pub(crate) fn new(transport: T, ours: Hello, max_message: u64) -> Self {
         let (read, write) = transport.split();
         Link {
             rx: Mutex::new(Rx {
@@ -80,7 +79,7 @@ impl<T: Transport> Link<T> {
             }),
             tx: Mutex::new(Tx {
                 half: write,
-                session: ParentSession::new(ours, deadline),
+                session: ParentSession::new(ours),
                 woken: false,
                 broken: false,
             }),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::config::{Config, Limits, MAX_DEPTH, Sandbox, StartMethod, Stderr};
-use super::dispatcher::{InitCheck, Parts, Shared, fault_error};
+use super::dispatcher::{HELLO_TIMEOUT, InitCheck, Parts, Shared, fault_error};
 use super::pool::ProcessPool;
 use super::restart::{RestartPolicy, Restarts};
 use super::scheduler::{self, Scheduler};
@@ -304,7 +304,7 @@ impl Builder {
                 max_age: config.max_age.map(nanos),
                 async_calls: config.async_calls as u32,
                 cancel_grace: nanos(config.cancel_grace),
-                start_timeout: nanos(Duration::from_secs(5)),
+                start_timeout: nanos(HELLO_TIMEOUT),
                 cpus: sys::usable_cpus().get() as u32,
             },
             Restarts::new(config.restart.clone(), seed),

@@ -34,7 +34,7 @@ use crate::sys;
 use crate::task::Fault;
 use crate::wire::{Hello, Received, Welcome};
 
-const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks at an initializer's result.
 pub(super) type InitCheck = Box<dyn Fn(Received) -> Result<(), Error> + Send + Sync>;
@@ -410,8 +410,7 @@ impl Shared {
         core.names += 1;
         let name = format!("{}-{}", self.config.name, core.names);
         let _in_runtime = self.runtime.enter();
-        let deadline = Instant::now() + HELLO_TIMEOUT;
-        let made = Worker::new(key, name, self.hello.clone(), deadline, self.config.max_message);
+        let made = Worker::new(key, name, self.hello.clone(), self.config.max_message);
         let (worker, socket) = match made {
             Ok(made) => made,
             Err(e) => return self.spawn_failed(core, key, &e, now),

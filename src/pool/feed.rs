@@ -172,6 +172,11 @@ impl<F, S: Source, R> Feed<F, S, R> {
     }
 
     fn chunk_len(&self) -> usize {
+        // Async calls are short of waiting, not of work: each is sent by itself,
+        // so that a worker runs several at a time.
+        if self.chunk.entry.is_some_and(Entry::is_async) {
+            return 1;
+        }
         if let Some(n) = self.chunk_size {
             return n;
         }

@@ -28,12 +28,11 @@ impl Worker {
         key: WorkerKey,
         name: String,
         ours: Hello,
-        deadline: Instant,
         max_message: u64,
     ) -> io::Result<(Self, WorkerSocket)> {
         let (socket, theirs) = worker_socket()?;
         let (block, handle) = StatusBlock::create()?;
-        let link = Link::new(Local::new(socket)?, ours, deadline, max_message);
+        let link = Link::new(Local::new(socket)?, ours, max_message);
         let worker = Worker {
             key,
             name,

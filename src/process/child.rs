@@ -582,16 +582,7 @@ impl Worker {
             if mine.swap(true, Ordering::AcqRel) {
                 return;
             }
-            let written = match result {
-                Ok(Encoded(payload)) => {
-                    lock(&out).message(Header::new(Kind::Value, slot, id, 0), &[], &payload)
-                }
-                Err(fault) => lock(&out).message(
-                    Header::new(Kind::Fault, slot, id, 0),
-                    &[],
-                    &encode_fault(fault),
-                ),
-            };
+            let written = answer(&mut lock(&out), slot, id, meta.items > 0, result);
             if written.is_err() {
                 sys::kill_own_group();
             }
@@ -599,6 +590,27 @@ impl Worker {
         });
         running.insert(slot, Running { id, claimed, abort: task.abort_handle() });
     }
+}
+
+/// Writes the result of one call; `as_item` if it was sent as a chunk of one.
+fn answer(
+    out: &mut Outgoing,
+    slot: u16,
+    id: u64,
+    as_item: bool,
+    result: Result<Encoded, Fault>,
+) -> io::Result<()> {
+    let (kind, tag, payload) = match result {
+        Ok(Encoded(payload)) => (Kind::Value, 0, payload),
+        Err(fault) => (Kind::Fault, 1, encode_fault(fault)),
+    };
+    if !as_item {
+        return out.message(Header::new(kind, slot, id, 0), &[], &payload);
+    }
+    let head = [&[tag], payload.head()].concat();
+    out.item(slot, id, 0, &head, &mut payload.blobs().to_vec())?;
+    out.close_items();
+    Ok(())
 }
 
 struct Running {

@@ -27,6 +27,13 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 /// ```
 pub fn init() {
     HOOKED.store(true, Ordering::Relaxed);
+    run_if_worker();
+}
+
+/// The body of the hidden test that [`test_hook!`](crate::test_hook) adds: an
+/// empty test, unless this process is a worker.
+#[doc(hidden)]
+pub fn run_if_worker() {
     if std::env::var_os(WORKER_MARK).is_some() {
         child::run()
     }

@@ -16,7 +16,7 @@ mod welcome;
 pub(crate) use child::own_hello;
 pub use error::{Error, ErrorKind, Progress, TimeoutPhase};
 pub use exit::{ExitReason, Obituary, ResourceUsage};
-pub use hook::{TestHook, init};
+pub use hook::{TestHook, init, run_if_worker};
 pub(crate) use hook::{WORKER_MARK, entry_point};
 pub(crate) use status::StatusBlock;
 pub(crate) use supervisor::{Child, LaunchSpec, StderrPolicy, Supervisor, Watcher};

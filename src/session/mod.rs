@@ -1,7 +1,8 @@
 //! Who may send what now, on both ends of a worker's connection.
 //!
-//! Pure: messages in, events and frames out. No socket, no clock of its own
-//! (deadlines are given and asked for), no locks.
+//! Pure: messages in, events and frames out. No socket, no clock, no locks;
+//! the only deadline of the protocol, that of the hello, is kept with all others
+//! in the pool's scheduler.
 //!
 //! ```text
 //! parent                                  worker

@@ -1,7 +1,5 @@
 //! The parent's end: the only authority on the connection.
 
-use std::time::Instant;
-
 use super::meta::{CallMeta, ItemsMeta, MAX_SLOTS};
 use super::violation::Violation;
 use crate::task::Fault;
@@ -75,19 +73,17 @@ pub(crate) struct ParentSession {
     slots: Vec<Option<Outstanding>>,
     outstanding: usize,
     out: Outbox,
-    deadline: Option<Instant>,
 }
 
 impl ParentSession {
-    /// A session that wants the hello before `deadline`.
-    pub(crate) fn new(ours: Hello, deadline: Instant) -> Self {
+    /// A session that waits for its worker's hello.
+    pub(crate) fn new(ours: Hello) -> Self {
         ParentSession {
             state: State::AwaitHello,
             ours,
             slots: Vec::new(),
             outstanding: 0,
             out: Outbox::default(),
-            deadline: Some(deadline),
         }
     }
 
@@ -117,7 +113,6 @@ impl ParentSession {
                 let theirs: Hello = decode(kind, &mut received(message))?;
                 self.ours.check(&theirs)?;
                 self.state = State::AwaitReady;
-                self.deadline = None;
                 Ok(Some(ParentEvent::HelloAccepted))
             }
             (Kind::Ready, State::AwaitReady) => {
@@ -216,11 +211,6 @@ impl ParentSession {
         }
     }
 
-    /// Whether the hello is overdue.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
-        self.deadline.is_some_and(|d| d <= now)
-    }
-
     // Commands.
 
     /// Hands a call to the worker in a free slot.
@@ -266,11 +256,6 @@ impl ParentSession {
 
     pub(crate) fn outbox(&mut self) -> &mut Outbox {
         &mut self.out
-    }
-
-    /// When [`ParentSession::handle_timeout`] wants to be asked.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
     }
 }
 

@@ -2,11 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
-use rustix::time::Timespec;
 
 /// Takes over the socket that the parent placed on standard input and puts
 /// the null device there instead.
@@ -60,27 +57,6 @@ pub(crate) fn reset_signals() {
 /// Works even while this process is stopped, where a watchdog cannot run.
 pub(crate) fn arm_parent_death() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
-}
-
-/// Waits until one of `fds` is readable or at its end; gives its index, or
-/// `None` after `timeout`.
-#[cfg(test)]
-pub(crate) fn wait_readable(
-    fds: &[BorrowedFd<'_>],
-    timeout: Option<Duration>,
-) -> io::Result<Option<usize>> {
-    let timeout = timeout
-        .map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
-    let mut set: Vec<PollFd<'_>> =
-        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    loop {
-        match poll(&mut set, timeout.as_ref()) {
-            Ok(0) => return Ok(None),
-            Ok(_) => return Ok(set.iter().position(|fd| !fd.revents().is_empty())),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
 }
 
 /// Kills this process and everything it started that stayed in its group.

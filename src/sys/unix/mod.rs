@@ -11,8 +11,6 @@ mod shm;
 mod spawn;
 
 pub(crate) use advice::advise_huge;
-#[cfg(test)]
-pub(crate) use child::wait_readable;
 pub(crate) use child::{
     arm_parent_death, bind_standard_input, exit_now, kill_own_group, remove_env, reset_signals,
 };
