@@ -17,7 +17,7 @@ use procpool::ProcessPool;
 use support::place::{self, Place};
 use support::pool::{Pool, crowd, ident, runtime};
 use support::proc::{self, TempDir};
-use support::report::{Bound, Run, figure, median, ratio, ratio_at};
+use support::report::{Bound, Run, figure, median, ratio, ratio_at, worst_placements};
 use tokio::runtime::Runtime;
 
 const FEW: usize = 1_000;
@@ -37,6 +37,7 @@ fn main() {
     // First, in a process that never had more memory than this takes.
     footprint(&run);
     place::everywhere(|place| time(&run, place));
+    worst_placements();
 }
 
 fn footprint(run: &Run) {

@@ -15,7 +15,7 @@ use procpool::ProcessPool;
 use support::place::{self, Place};
 use support::pool::{Pool, ident, runtime};
 use support::python::PythonMap;
-use support::report::{Bound, Run, figure, median, ratio, ratio_at};
+use support::report::{Bound, Run, figure, median, ratio, ratio_at, worst_placements};
 use tokio::runtime::Runtime;
 
 const WORKERS: usize = 2;
@@ -30,6 +30,7 @@ fn main() {
             map(&run, place);
         }
     });
+    worst_placements();
 }
 
 fn map(run: &Run, place: &Place) {

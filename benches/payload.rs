@@ -12,10 +12,12 @@ mod support;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
 use procpool::{Call, ProcessPool};
 use support::place::{self, Place};
 use support::pool::{Pool, runtime};
-use support::report::{Bound, Run, figure, median, median_ratio, ratio_at};
+use support::report::{Bound, Run, figure, median, median_ratio, ratio_at, worst_placements};
 use support::socket::{Buffers, Echo};
 use tokio::runtime::Runtime;
 
@@ -39,11 +41,12 @@ fn main() {
         row(&run, place, "echo_64mib_vec", vec![3; LEN], echo_vec);
         row(&run, place, "echo_64mib_bytes", vec![3; LEN].into(), echo_bytes);
     });
+    worst_placements();
 }
 
 fn row<T>(run: &Run, place: &Place, row: &str, payload: T, task: impl Fn(T) -> Call<T>)
 where
-    T: AsRef<[u8]> + Default + Send + 'static,
+    T: AsRef<[u8]> + Default + DeserializeOwned + Send + 'static,
 {
     let name = format!("{row}@{place}");
     if !run.wants(&name) {
@@ -75,7 +78,7 @@ fn seconds<T>(
     task: &impl Fn(T) -> Call<T>,
 ) -> f64
 where
-    T: AsRef<[u8]> + Default + Send + 'static,
+    T: AsRef<[u8]> + Default + DeserializeOwned + Send + 'static,
 {
     let pool = pool.clone();
     let call = task(std::mem::take(payload));

@@ -24,7 +24,7 @@ use procpool::ProcessPool;
 use support::place::{self, Place};
 use support::pool::{Pool, ident, noop, pids, runtime};
 use support::proc::{self, TempDir};
-use support::report::{Bound, Run, figure, max, median, median_ratio, ratio};
+use support::report::{Bound, Run, figure, max, median, median_ratio, ratio, worst_placements};
 use support::spawn::{Flavour, all_up};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -49,6 +49,7 @@ fn main() {
     });
     idle_pss(&run);
     spawn_4gib(&run);
+    worst_placements();
 }
 
 fn pool2_first_result(run: &Run, place: &Place) {

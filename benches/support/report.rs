@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use criterion::Criterion;
@@ -81,6 +82,13 @@ pub enum Bound {
 }
 
 impl Bound {
+    fn worse(self, a: f64, b: f64) -> f64 {
+        match self {
+            Bound::AtMost(_) => a.max(b),
+            Bound::AtLeast(_) => a.min(b),
+        }
+    }
+
     fn holds(self, measured: f64) -> bool {
         match self {
             Bound::AtMost(k) => measured <= k,
@@ -118,8 +126,23 @@ pub fn ratio_at(row: &str, place: &Place, ours: &[f64], floor: &[f64], bound: Bo
     let measured = median_ratio(ours, floor);
     if place.pinned() {
         ratio(&format!("{row}@{place}"), Some(measured), bound);
+        let mut worst = WORST.lock().expect("one thread reports");
+        match worst.iter_mut().find(|(name, ..)| name == row) {
+            Some((_, value, _)) => *value = bound.worse(*value, measured),
+            None => worst.push((row.to_owned(), measured, bound)),
+        }
     } else {
         figure(&format!("{row}_x@{place}"), measured, "x");
+    }
+}
+
+/// The worst of a row's placements so far, under the row's own name.
+static WORST: Mutex<Vec<(String, f64, Bound)>> = Mutex::new(Vec::new());
+
+/// Prints the line of each row that was measured at several placements: its worst.
+pub fn worst_placements() {
+    for (row, measured, bound) in WORST.lock().expect("one thread reports").drain(..) {
+        ratio(&row, Some(measured), bound);
     }
 }
 
