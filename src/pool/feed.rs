@@ -19,7 +19,7 @@ use super::run::{Prepared, Submit, result_error};
 use super::source::Source;
 use super::waiter::Waiter;
 use crate::process::{Error, ErrorKind, TimeoutPhase};
-use crate::task::{Args, Call, EncodeFailure, Entry, Fault};
+use crate::task::{Args, Call, EncodeFailure, Entry, Fault, caught};
 use crate::wire::{MAX_PARTS, Payload};
 
 /// Encoded bytes after which a chunk is sent even if it is short of elements.
@@ -380,7 +380,7 @@ impl<F, S: Source, R: DeserializeOwned + 'static> Feed<F, S, R> {
                     }
                     args.next_item(limits);
                     let result = match args.tag() {
-                        Some(0) => args.owned::<R>("result").map_err(result_error),
+                        Some(0) => caught::<R>(&mut args).map_err(result_error),
                         Some(1) => match args.owned::<Fault>("fault") {
                             Ok(fault) => {
                                 each(*first + i, Err(self.sign(fault_error(fault))));

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::hook::WORKER_MARK;
-use super::outgoing::Outgoing;
+use super::outgoing::{OPEN_MAX, Outgoing};
 use super::status::StatusBlock;
 use super::watchdog::{SharedOutgoing, Watchdog, lock};
 use crate::session::{CallMeta, Violation, WorkerEvent, WorkerSession};
@@ -261,9 +261,9 @@ impl Worker {
             TaskBody::Blocking(run) => {
                 let (input, blobs) = received.parts();
                 let mut args = Args::new(input, blobs, &self.limits);
-                let mut out = Output::new();
+                let mut out = Output::default();
                 catch(|| with_current(Current::local(), || run(&mut args, &mut out)))
-                    .unwrap_or_else(|panic| Err(Fault::Panicked(panic)))?;
+                    .unwrap_or_else(|panic| Err(args.blame(&out, panic)))?;
                 Ok(out.into_encoded().0)
             }
             TaskBody::Async(run) => {
@@ -402,8 +402,9 @@ impl Worker {
         }
         let output = &mut self.output;
         let result = with_current(current, || catch(|| run(&mut args, output)))
-            .unwrap_or_else(|panic| Err(Fault::Panicked(panic)));
+            .unwrap_or_else(|panic| Err(args.blame(output, panic)));
         let builder = std::mem::take(&mut output.builder);
+        output.reset();
         let mut out = lock(&self.out);
         match result {
             Ok(()) => {
@@ -427,45 +428,66 @@ impl Worker {
         run: fn(&mut Args<'a>, &mut Output) -> Result<(), Fault>,
         current: Current,
     ) -> Result<(), Stop> {
+        with_current(current, || self.run_items(slot, id, items, args, run))
+    }
+
+    fn run_items<'a>(
+        &mut self,
+        slot: u16,
+        id: u64,
+        items: u32,
+        args: &mut Args<'a>,
+        run: fn(&mut Args<'a>, &mut Output) -> Result<(), Fault>,
+    ) -> Result<(), Stop> {
         let output = &mut self.output;
+        let mut open = lock(&self.out).open_items(slot, id, 0)?;
         for item in 0..items {
             if item > 0 {
                 if self.block.is_unwanted(slot, id) {
+                    lock(&self.out).close_items(&open);
                     return self.drop_rest(slot, id);
                 }
                 self.block.note_progress();
                 args.next_item(&self.limits);
-                if item == 1 {
-                    self.watchdog.results_wait();
-                }
             }
-            output.builder.head.clear();
-            output.builder.blobs.clear();
+            output.reset();
             output.builder.head.push(0);
-            let result = with_current(current, || catch(|| run(args, output)))
-                .unwrap_or_else(|panic| Err(Fault::Panicked(panic)));
+            let result =
+                catch(|| run(args, output)).unwrap_or_else(|panic| Err(args.blame(output, panic)));
             let mut lost_place = false;
             if let Err(fault) = result {
                 // Where an argument could not be decoded, nobody knows where
                 // the next one begins.
                 lost_place = matches!(fault, Fault::ArgDecode { .. });
-                output.builder.blobs.clear();
-                output.builder.head.clear();
+                output.reset();
                 output.builder.head.push(1);
                 output.builder.head.extend_from_slice(encode_fault(fault).head());
             }
             let builder = &mut output.builder;
-            lock(&self.out).item(slot, id, item, &builder.head, &mut builder.blobs)?;
+            let result = builder.head.as_slice();
+            if !builder.blobs.is_empty() || !open.add(&self.block, result) {
+                let mut out = lock(&self.out);
+                out.close_items(&open);
+                if !builder.blobs.is_empty() || result.len() > OPEN_MAX {
+                    let blobs = std::mem::take(&mut builder.blobs);
+                    out.large_item(slot, id, item, result, blobs)?;
+                    open = out.open_items(slot, id, item + 1)?;
+                } else {
+                    // Let the parent decode while the rest is computed.
+                    out.flush()?;
+                    open = out.open_items(slot, id, item)?;
+                    open.add(&self.block, result);
+                }
+            }
             if lost_place && item + 1 < items {
+                lock(&self.out).close_items(&open);
                 return self.drop_rest(slot, id);
             }
         }
         // Keep the capacity for the next chunk, not for ever.
-        if output.builder.head.capacity() > 1 << 20 {
-            output.builder.head = Vec::new();
-        }
-        output.builder.head.clear();
-        lock(&self.out).close_items();
+        output.reset();
+        output.builder.head.shrink(1 << 20);
+        lock(&self.out).close_items(&open);
         Ok(())
     }
 
@@ -608,9 +630,7 @@ fn answer(
         return out.message(Header::new(kind, slot, id, 0), &[], &payload);
     }
     let head = [&[tag], payload.head()].concat();
-    out.item(slot, id, 0, &head, &mut payload.blobs().to_vec())?;
-    out.close_items();
-    Ok(())
+    out.large_item(slot, id, 0, &head, payload.blobs().to_vec())
 }
 
 struct Running {

@@ -18,7 +18,7 @@ use crate::wire::{
 };
 
 /// Bytes of items one open frame may collect.
-const OPEN_MAX: usize = MAX_INLINE - ItemsMeta::LEN;
+pub(super) const OPEN_MAX: usize = OUT_LEN / 4 - HEADER_LEN - ItemsMeta::LEN;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -29,16 +29,38 @@ pub(super) struct Outgoing {
     /// Bytes of whole frames in the buffer, and how many of them are written.
     len: usize,
     written: usize,
-    open: Option<OpenItems>,
+    /// The main thread is filling a frame of items behind `len`: until it is
+    /// closed the buffer must stay where it is.
+    open: bool,
 }
 
+/// A frame of a chunk's results that the main thread fills, item by item, without
+/// taking the lock.
 #[derive(Debug)]
-struct OpenItems {
+pub(super) struct OpenItems {
     slot: u16,
     id: u64,
     first: u32,
     count: u32,
+    /// Where in the buffer the frame begins; its items follow header and meta.
+    at: usize,
     len: usize,
+}
+
+impl OpenItems {
+    /// Adds one item and publishes it; false if it does not fit any more.
+    #[inline]
+    pub(super) fn add(&mut self, block: &StatusBlock, item: &[u8]) -> bool {
+        let at = self.at + HEADER_LEN + ItemsMeta::LEN + self.len;
+        if self.len + item.len() > OPEN_MAX || at + item.len() > OUT_LEN {
+            return false;
+        }
+        block.put(at, item);
+        self.len += item.len();
+        self.count += 1;
+        block.publish_items(self.count, self.len);
+        true
+    }
 }
 
 impl Outgoing {
@@ -46,11 +68,12 @@ impl Outgoing {
     pub(super) fn new(socket: OwnedFd, block: Arc<StatusBlock>, sent: u64) -> Self {
         block.set_base(sent);
         block.commit(sent);
-        Outgoing { socket, block, base: sent, len: 0, written: 0, open: None }
+        Outgoing { socket, block, base: sent, len: 0, written: 0, open: false }
     }
 
+    /// Whether every whole frame is written.
     pub(super) fn is_empty(&self) -> bool {
-        self.len == self.written && self.open.is_none()
+        self.len == self.written
     }
 
     /// Adds one message; it is safe from now on, and written by the next
@@ -67,7 +90,7 @@ impl Outgoing {
         if !payload.blobs().is_empty() || body > MAX_INLINE {
             return self.stream(header, meta, payload);
         }
-        self.close_items();
+        debug_assert!(!self.open);
         self.room_for(HEADER_LEN + body)?;
         header.len = body as u32;
         self.block.put(self.len, &header.encode());
@@ -78,48 +101,43 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Adds the result of item `index` of a chunk.
-    #[inline]
-    pub(super) fn item(
+    /// Begins a frame of items; no other message may be added before it is
+    /// closed.
+    pub(super) fn open_items(&mut self, slot: u16, id: u64, first: u32) -> io::Result<OpenItems> {
+        debug_assert!(!self.open);
+        // Not worth beginning in the last quarter.
+        self.room_for(OUT_LEN / 4)?;
+        self.block.open_frame(self.base + self.len as u64, id, slot, first);
+        self.open = true;
+        Ok(OpenItems { slot, id, first, count: 0, at: self.len, len: 0 })
+    }
+
+    /// Makes the items collected so far a whole frame.
+    pub(super) fn close_items(&mut self, items: &OpenItems) {
+        self.open = false;
+        if items.count == 0 {
+            return;
+        }
+        let (header, meta) = items_head(items.slot, items.id, items.first, items.count, items.len);
+        self.block.put(self.len, &header);
+        self.block.put(self.len + HEADER_LEN, &meta);
+        self.len += HEADER_LEN + ItemsMeta::LEN + items.len;
+        // From here on the open frame's offset is no longer the end: it is void.
+        self.block.commit(self.base + self.len as u64);
+    }
+
+    /// Writes one item that is too large for a frame of several.
+    pub(super) fn large_item(
         &mut self,
         slot: u16,
         id: u64,
         index: u32,
         head: &[u8],
-        blobs: &mut Vec<Bytes>,
+        blobs: Vec<Bytes>,
     ) -> io::Result<()> {
-        if !blobs.is_empty() || head.len() > OPEN_MAX {
-            let payload = Payload::from_parts(head.to_vec(), std::mem::take(blobs));
-            let meta = ItemsMeta { first: index, count: 1 }.encode();
-            return self.stream(Header::new(Kind::Items, slot, id, 0), &meta, &payload);
-        }
-        let fits = matches!(&self.open, Some(open)
-            if open.id == id && open.slot == slot && open.len + head.len() <= OPEN_MAX
-                && self.len + HEADER_LEN + ItemsMeta::LEN + open.len + head.len() <= OUT_LEN);
-        if !fits {
-            self.close_items();
-            self.room_for(HEADER_LEN + ItemsMeta::LEN + head.len())?;
-            self.block.open_frame(self.base + self.len as u64, id, slot, index);
-            self.open = Some(OpenItems { slot, id, first: index, count: 0, len: 0 });
-        }
-        if let Some(open) = &mut self.open {
-            self.block.put(self.len + HEADER_LEN + ItemsMeta::LEN + open.len, head);
-            open.len += head.len();
-            open.count += 1;
-            self.block.publish_items(open.count, open.len);
-        }
-        Ok(())
-    }
-
-    /// Makes the items collected so far a frame of their own.
-    pub(super) fn close_items(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let (header, meta) = items_head(open.slot, open.id, open.first, open.count, open.len);
-        self.block.put(self.len, &header);
-        self.block.put(self.len + HEADER_LEN, &meta);
-        self.len += HEADER_LEN + ItemsMeta::LEN + open.len;
-        // From here on the open frame's offset is no longer the end: it is void.
-        self.block.commit(self.base + self.len as u64);
+        let payload = Payload::from_parts(head.to_vec(), blobs);
+        let meta = ItemsMeta { first: index, count: 1 }.encode();
+        self.message(Header::new(Kind::Items, slot, id, 0), &meta, &payload)
     }
 
     fn room_for(&mut self, len: usize) -> io::Result<()> {
@@ -131,15 +149,16 @@ impl Outgoing {
 
     /// Writes everything, waiting while the parent does not read.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.close_items();
         while self.written < self.len {
             self.written +=
                 self.block.write_to(self.socket.as_fd(), self.written, self.len - self.written)?;
         }
-        self.base += self.len as u64;
-        self.block.set_base(self.base);
-        self.len = 0;
-        self.written = 0;
+        if !self.open {
+            self.base += self.len as u64;
+            self.block.set_base(self.base);
+            self.len = 0;
+            self.written = 0;
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::fault::Fault;
+use super::fault::{Fault, PanicReport};
 use super::panic::catch;
 use crate::wire::{
     BYTES_BLOB, BYTES_INLINE, Budget, DecodeLimits, EncodeError, Payload, PayloadBuilder, Received,
@@ -19,6 +19,10 @@ pub struct Args<'a> {
     input: &'a [u8],
     blobs: std::slice::IterMut<'a, Vec<u8>>,
     budget: Budget,
+    /// The parameter being decoded, for whoever catches a panic of it.
+    decoding: Option<(&'static str, &'static str)>,
+    /// Nobody else does: these arguments are inside a future.
+    guard: bool,
 }
 
 /// Arguments that own what they decode from, for a future to keep.
@@ -35,20 +39,20 @@ impl OwnedArgs {
 
     pub fn args(&mut self) -> Args<'_> {
         let (input, blobs) = self.received.parts();
-        Args::new(input, blobs, &self.limits)
+        Args { guard: true, ..Args::new(input, blobs, &self.limits) }
     }
 }
 
 impl<'a> Args<'a> {
     pub(crate) fn new(input: &'a [u8], blobs: &'a mut [Vec<u8>], limits: &DecodeLimits) -> Self {
         let budget = Budget::new(limits, input.len());
-        Args { input, blobs: blobs.iter_mut(), budget }
+        Args { input, blobs: blobs.iter_mut(), budget, decoding: None, guard: false }
     }
 
     /// The next argument, as a value of its own. `Vec<u8>` and [`Bytes`] are
     /// taken over from the receive buffer where they are large.
     #[inline]
-    pub fn owned<T: DeserializeOwned + 'static>(&mut self, name: &str) -> Result<T, Fault> {
+    pub fn owned<T: DeserializeOwned + 'static>(&mut self, name: &'static str) -> Result<T, Fault> {
         let mut slot: Option<T> = None;
         let any: &mut dyn Any = &mut slot;
         if let Some(slot) = any.downcast_mut::<Option<Vec<u8>>>() {
@@ -66,16 +70,16 @@ impl<'a> Args<'a> {
 
     /// The next argument, borrowing from the received bytes.
     #[inline]
-    pub fn borrowed<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Fault> {
+    pub fn borrowed<T: Deserialize<'a>>(&mut self, name: &'static str) -> Result<T, Fault> {
         self.value(name)
     }
 
-    pub fn str(&mut self, name: &str) -> Result<&'a str, Fault> {
+    pub fn str(&mut self, name: &'static str) -> Result<&'a str, Fault> {
         let bytes = self.bytes(name)?;
         std::str::from_utf8(bytes).map_err(|e| arg_fault::<&str>(name, &e.to_string()))
     }
 
-    pub fn bytes(&mut self, name: &str) -> Result<&'a [u8], Fault> {
+    pub fn bytes(&mut self, name: &'static str) -> Result<&'a [u8], Fault> {
         Ok(match self.byte_string(name)? {
             ByteString::Inline(bytes) => bytes,
             ByteString::Blob(blob) => blob,
@@ -83,14 +87,29 @@ impl<'a> Args<'a> {
     }
 
     #[inline]
-    fn value<T: Deserialize<'a>>(&mut self, name: &str) -> Result<T, Fault> {
-        match catch(|| decode_from(&mut self.input, &mut self.budget)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => Err(arg_fault::<T>(name, &e.to_string())),
-            Err(panic) => Err(arg_fault::<T>(
-                name,
-                &format!("its Deserialize implementation panicked: {}", panic.message),
-            )),
+    fn value<T: Deserialize<'a>>(&mut self, name: &'static str) -> Result<T, Fault> {
+        self.decoding = Some((name, type_name::<T>()));
+        let decoded = if self.guard {
+            match catch(|| decode_from(&mut self.input, &mut self.budget)) {
+                Ok(decoded) => decoded,
+                Err(panic) => return Err(self.blame(&Output::default(), panic)),
+            }
+        } else {
+            decode_from(&mut self.input, &mut self.budget)
+        };
+        self.decoding = None;
+        decoded.map_err(|e| arg_fault::<T>(name, &e.to_string()))
+    }
+
+    /// What a panic that was caught around the decoding and the body means.
+    #[cold]
+    pub(crate) fn blame(&self, output: &Output, panic: PanicReport) -> Fault {
+        match self.decoding {
+            None => output.blame(panic),
+            Some((name, of)) => Fault::ArgDecode {
+                what: format!("`{name}: {of}`"),
+                reason: format!("its Deserialize implementation panicked: {}", panic.message),
+            },
         }
     }
 
@@ -182,6 +201,10 @@ pub(super) fn encode_owned<T: Serialize + 'static>(
 #[derive(Debug, Default)]
 pub struct Output {
     pub(crate) builder: PayloadBuilder,
+    /// The type being encoded, for whoever catches a panic of it.
+    encoding: Option<&'static str>,
+    /// Nobody else does: this output is inside a future.
+    guard: bool,
 }
 
 /// An encoded result.
@@ -190,33 +213,64 @@ pub struct Output {
 pub struct Encoded(pub(crate) Payload);
 
 impl Output {
+    /// For async tasks; the worker keeps one for all blocking calls.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Output { guard: true, ..Self::default() }
     }
 
     #[inline]
     pub fn put<T: Serialize + 'static>(&mut self, value: T) -> Result<(), Fault> {
-        let fault =
-            |reason: String| Fault::ResultEncode { type_name: type_name::<T>().to_owned(), reason };
         let (head, blobs) = (self.builder.head.len(), self.builder.blobs.len());
-        let result = match catch(|| encode_owned(value, &mut self.builder)) {
-            Ok(result) => result.map_err(|e| fault(e.to_string())),
-            Err(panic) => {
-                Err(fault(format!("its Serialize implementation panicked: {}", panic.message)))
+        self.encoding = Some(type_name::<T>());
+        let result = if self.guard {
+            match catch(|| encode_owned(value, &mut self.builder)) {
+                Ok(result) => result,
+                Err(panic) => return Err(self.blame(panic)),
             }
+        } else {
+            encode_owned(value, &mut self.builder)
         };
-        if result.is_err() {
+        self.encoding = None;
+        result.map_err(|e| {
             self.builder.head.truncate(head);
             self.builder.blobs.truncate(blobs);
+            Fault::ResultEncode { type_name: type_name::<T>().to_owned(), reason: e.to_string() }
+        })
+    }
+
+    /// What a panic that was caught around the body and the encoding means.
+    #[cold]
+    pub(crate) fn blame(&self, panic: PanicReport) -> Fault {
+        match self.encoding {
+            None => Fault::Panicked(panic),
+            Some(of) => Fault::ResultEncode {
+                type_name: of.to_owned(),
+                reason: format!("its Serialize implementation panicked: {}", panic.message),
+            },
         }
-        result
+    }
+
+    /// Makes it as new, whatever was put or half put into it.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        self.builder.head.clear();
+        self.builder.blobs.clear();
+        self.encoding = None;
     }
 
     #[must_use]
     pub fn into_encoded(self) -> Encoded {
         Encoded(self.builder.finish())
     }
+}
+
+/// Decodes the next result in the process that asked for it; a panic of its
+/// Deserialize is a fault.
+#[inline]
+pub(crate) fn caught<R: DeserializeOwned + 'static>(args: &mut Args<'_>) -> Result<R, Fault> {
+    catch(|| args.owned("result"))
+        .unwrap_or_else(|panic| Err(args.blame(&Output::default(), panic)))
 }
 
 /// Decodes a result in the process that asked for it.
@@ -226,7 +280,7 @@ pub(crate) fn decode_output<R: DeserializeOwned + 'static>(
 ) -> Result<R, Fault> {
     let (input, blobs) = received.parts();
     let mut args = Args::new(input, blobs, limits);
-    let value = args.owned("result")?;
+    let value = caught(&mut args)?;
     if !args.is_empty() {
         return Err(arg_fault::<R>("result", "bytes are left over after it"));
     }
@@ -286,7 +340,7 @@ mod tests {
         assert!(matches!(out.put(Refuses), Err(Fault::ResultEncode { .. })));
         let Err(Fault::ResultEncode { reason, .. }) = out.put(Panics) else { panic!() };
         assert!(reason.contains("boom"));
-        assert!(out.builder.head.is_empty());
+        assert_eq!(out.builder.head.len(), 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod panic;
 mod registry;
 
 pub use args::{Args, Output, OwnedArgs};
-pub(crate) use args::{Encoded, decode_output};
+pub(crate) use args::{Encoded, caught, decode_output};
 pub(crate) use call::EncodeFailure;
 pub use call::{Async, Blocking, Call, CallEncoder, IntoCall, Task, TaskFn, TaskKind};
 pub use context::{Context, context, report_progress, try_context};

@@ -10,6 +10,7 @@ mod frame;
 mod hello;
 mod outbox;
 mod payload;
+mod small;
 
 pub(crate) use assembler::{Assembler, Body, MAX_PARTS, Message};
 pub use budget::DecodeLimits;

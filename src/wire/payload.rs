@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::small::{INLINE, SmallBuf};
+
 /// Byte strings of at least this length travel beside the head, uncopied.
 pub(crate) const BLOB_MIN: usize = 16 * 1024;
-const INLINE: usize = 30;
 
 /// Why a value has no encoded form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,17 @@ impl Payload {
             Head::Heap(Bytes::copy_from_slice(bytes))
         };
         Payload { head, blobs: None }
+    }
+
+    /// Most payloads are made here: short heads are moved as they are.
+    #[inline]
+    fn from_small(head: SmallBuf, blobs: Vec<Bytes>) -> Self {
+        let head = match head.into_parts() {
+            Ok((len, bytes)) => Head::Inline { len, bytes },
+            Err(heap) => Head::Heap(Bytes::from(heap)),
+        };
+        let blobs = if blobs.is_empty() { None } else { Some(Box::new(blobs)) };
+        Payload { head, blobs }
     }
 
     pub(crate) fn from_parts(head: Vec<u8>, blobs: Vec<Bytes>) -> Self {
@@ -145,7 +157,7 @@ impl From<Payload> for Received {
 #[inline]
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
-    out: &mut Vec<u8>,
+    out: &mut SmallBuf,
 ) -> Result<(), EncodeError> {
     let start = out.len();
     match postcard::serialize_with_flavor(value, Append(out)) {
@@ -169,7 +181,7 @@ fn describe(error: postcard::Error) -> String {
     }
 }
 
-struct Append<'a>(&'a mut Vec<u8>);
+struct Append<'a>(&'a mut SmallBuf);
 
 impl postcard::ser_flavors::Flavor for Append<'_> {
     type Output = ();
@@ -194,7 +206,7 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
 /// Collects encoded values; byte strings long enough become blobs.
 #[derive(Debug, Default)]
 pub(crate) struct PayloadBuilder {
-    pub(crate) head: Vec<u8>,
+    pub(crate) head: SmallBuf,
     pub(crate) blobs: Vec<Bytes>,
 }
 
@@ -234,6 +246,6 @@ impl PayloadBuilder {
     }
 
     pub(crate) fn finish(self) -> Payload {
-        Payload::from_parts(self.head, self.blobs)
+        Payload::from_small(self.head, self.blobs)
     }
 }
