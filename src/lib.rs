@@ -27,6 +27,34 @@ pub use task::{
 };
 pub use wire::DecodeLimits;
 
+/// CPUs of this machine that are online, at least 1.
+///
+/// For how many of them this process may use, which is what the default size of
+/// a pool follows, see [`usable_cpu_count`].
+///
+/// # Examples
+/// ```
+/// assert!(procpool::usable_cpu_count() <= procpool::cpu_count());
+/// ```
+#[must_use]
+pub fn cpu_count() -> usize {
+    sys::online_cpus().get()
+}
+
+/// CPUs this process may use, at least 1: those of its affinity mask, and no more
+/// than its cgroup's CPU quota. The default number of a pool's workers.
+///
+/// # Examples
+/// ```
+/// println!("{} workers by default", procpool::usable_cpu_count());
+/// ```
+#[must_use]
+#[doc(alias = "process_cpu_count")]
+#[doc(alias = "sched_getaffinity")]
+pub fn usable_cpu_count() -> usize {
+    sys::usable_cpus().get()
+}
+
 /// What the macros expand to; no part of the API.
 #[doc(hidden)]
 pub mod __private {

@@ -49,6 +49,7 @@ impl TaskFn {
         let new = quote_spanned!(Span::mixed_site()=> let mut #call = #private::CallEncoder::new);
         quote! {
             #(#outer_attrs)*
+            #[inline]
             #vis fn #ident(#(#outer_params),*) -> #krate::Call<#output #kind> {
                 #new({
                     #(#inner_attrs)*

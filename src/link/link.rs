@@ -52,6 +52,8 @@ pub(crate) struct Rx<R> {
     /// Bytes of the stream received so far.
     received: u64,
     ended: bool,
+    /// The peer broke the protocol: nothing more of it is believed.
+    distrusted: Option<Violation>,
 }
 
 struct Tx<W> {
@@ -76,6 +78,7 @@ impl<T: Transport> Link<T> {
                 assembler: Assembler::new(max_message, sys::advise_huge),
                 received: 0,
                 ended: false,
+                distrusted: None,
             }),
             tx: Mutex::new(Tx {
                 half: write,
@@ -154,6 +157,7 @@ impl<T: Transport> Link<T> {
                     rx.took(n);
                     let short = n < max;
                     if let Err(violation) = self.sort(rx, events) {
+                        rx.distrusted = Some(violation.clone());
                         return Poll::Ready(Err(violation.into()));
                     }
                     if short && !events.is_empty() {
@@ -183,15 +187,20 @@ impl<T: Transport> Link<T> {
         events: &mut Vec<ParentEvent>,
         rest: impl FnOnce(u64) -> [Vec<u8>; 2],
     ) -> Result<(), Violation> {
-        while !rx.ended {
+        if let Some(violation) = &rx.distrusted {
+            return Err(violation.clone());
+        }
+        // What the dead peer wrote is there by now. Somebody else (a grandchild)
+        // may still hold the other end and go on writing: none of that is read.
+        let mut left = rx.half.waiting();
+        while !rx.ended && left > 0 {
             let (buf, max) = rx.assembler.target();
-            match rx.half.read_now(buf, max) {
+            match rx.half.read_now(buf, max.min(left)) {
                 Ok(n) if n > 0 => {
+                    left -= n;
                     rx.took(n);
                     self.sort(rx, events)?;
                 }
-                // The end, or somebody else (a grandchild) still holds the
-                // other end: what is there has been read.
                 _ => rx.ended = true,
             }
         }

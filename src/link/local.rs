@@ -46,6 +46,10 @@ impl ReadHalf for OwnedReadHalf {
     fn read_now(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
         sys::recv_now(self.as_ref().as_fd(), buf, max)
     }
+
+    fn waiting(&self) -> usize {
+        sys::bytes_waiting(self.as_ref().as_fd())
+    }
 }
 
 impl WriteHalf for OwnedWriteHalf {

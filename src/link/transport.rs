@@ -23,6 +23,9 @@ pub(crate) trait ReadHalf: Send + 'static {
     /// The same on any thread, without a runtime: `WouldBlock` if nothing is
     /// there.
     fn read_now(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize>;
+
+    /// How many bytes are there to be read at once.
+    fn waiting(&self) -> usize;
 }
 
 pub(crate) trait WriteHalf: Send + 'static {

@@ -19,6 +19,7 @@ use tracing::{debug, trace, warn};
 
 use super::config::Config;
 use super::job::{Extra, Job, Part, Sink};
+use super::run::call_back;
 use super::scheduler::{
     Action, Ending, Lane, Nanos, Request, Scheduler, Timing, WorkerKey, WorkerState,
 };
@@ -81,10 +82,9 @@ struct Effects {
     /// Links with something to send; most often one.
     kick: Option<Arc<Worker>>,
     kicks: Vec<Arc<Worker>>,
-    resolved: Vec<(Job, Ending)>,
+    failed: Vec<(Job, Error)>,
     values: Vec<(Job, Received)>,
     faults: Vec<(Job, Fault)>,
-    parts: Vec<(Job, u32)>,
     progress: Vec<(Extra, u64, u64)>,
     finished: bool,
     wake_at: Option<Nanos>,
@@ -228,8 +228,10 @@ impl Shared {
             Sink::One(_) => None,
         };
         let id = core.scheduler.submit(now, request, timing, job);
-        if let Some(group) = group {
-            group.add(id);
+        if let Some(group) = group
+            && !group.add(id)
+        {
+            core.scheduler.cancel(id, now);
         }
         let mut effects = Effects::default();
         self.perform(&mut core, &mut effects);
@@ -355,7 +357,9 @@ impl Shared {
                         w.kill();
                     }
                 }
-                Action::Resolve { job, ending } => effects.resolved.push((job, ending)),
+                Action::Resolve { job, ending } => {
+                    self.resolve(core, effects, job, &ending, now);
+                }
                 Action::Finished => effects.finished = true,
             }
         }
@@ -467,14 +471,12 @@ impl Shared {
         }
         for (extra, done, total) in effects.progress {
             if let Some(progress) = &extra.progress {
-                progress(done, total);
+                // On the driver or the supervision thread: neither may unwind.
+                call_back(|| progress(done, total));
             }
         }
-        for (job, items) in effects.parts {
-            self.resubmit(job, items);
-        }
-        for (job, ending) in effects.resolved {
-            self.resolve(job, ending);
+        for (job, error) in effects.failed {
+            job.fail(error);
         }
         if effects.finished {
             debug!(pool = %self.config.name, "pool finished");
@@ -482,84 +484,37 @@ impl Shared {
         }
     }
 
-    fn resolve(&self, job: Job, ending: Ending) {
-        let error = self.ending_error(&ending);
+    fn resolve(
+        &self,
+        core: &mut Core,
+        effects: &mut Effects,
+        job: Job,
+        ending: &Ending,
+        now: Nanos,
+    ) {
+        match ending {
+            Ending::Cancelled { .. } => core.counts.cancelled += 1,
+            _ => core.counts.failed += 1,
+        }
+        let error = core.ending_error(ending);
         // Of a chunk only the item it was in is lost; the rest goes to another
         // worker, unless it is the whole map's time that is over.
-        let one_item = match (&job.sink, &ending) {
+        let one_item = match (&job.sink, ending) {
             (Sink::One(_), _) => false,
             (Sink::Chunk(_), Ending::Died { .. } | Ending::Violated { .. }) => true,
             (Sink::Chunk(chunk), Ending::TimedOut { phase, .. }) => {
                 *phase != TimeoutPhase::Queued
-                    && chunk.timing.deadline.is_none_or(|(at, _)| at > self.now())
+                    && chunk.timing.deadline.is_none_or(|(at, _)| at > now)
             }
             _ => false,
         };
         if one_item {
             for (part, items) in job.split_at_failure(error) {
-                self.resubmit(part, items);
+                core.resubmit(effects, part, items, now);
             }
             return;
         }
-        job.fail(error);
-    }
-
-    /// Puts the rest of a chunk back in front of the queue.
-    fn resubmit(&self, job: Job, items: u32) {
-        let now = self.now();
-        let bytes = job.payload.len().min(u32::MAX as usize) as u32;
-        let Sink::Chunk(chunk) = &job.sink else {
-            return;
-        };
-        let (request, timing, group) = (chunk.request, chunk.timing, chunk.group.clone());
-        let request = Request { items, bytes, ..request };
-        let refused = self.act(|core| {
-            // A closing pool finishes what it has accepted.
-            if core.runtime_gone || core.scheduler.is_terminating() {
-                return Some(job);
-            }
-            if core.scheduler.is_degraded() {
-                return Some(job);
-            }
-            let id = core.scheduler.resubmit(now, request, timing, job);
-            group.add(id);
-            None
-        });
-        if let Some(job) = refused {
-            job.fail(Error::new(ErrorKind::Closed));
-        }
-    }
-
-    fn ending_error(&self, ending: &Ending) -> Error {
-        let progress = |begun: &bool| {
-            if *begun { Progress::MayHaveBegun } else { Progress::NotBegun }
-        };
-        match ending {
-            Ending::Cancelled { begun } => {
-                Error::new(ErrorKind::Cancelled).with_progress(progress(begun))
-            }
-            Ending::TimedOut { phase, limit } => {
-                let begun = *phase != TimeoutPhase::Queued;
-                let limit = Duration::from_nanos(*limit);
-                Error::new(ErrorKind::TimedOut { phase: *phase, limit })
-                    .with_progress(progress(&begun))
-            }
-            Ending::Died { obituary } => Error::new(ErrorKind::WorkerDied(obituary.clone()))
-                .with_progress(Progress::MayHaveBegun),
-            Ending::Violated { violation } => {
-                Error::new(ErrorKind::Protocol { violation: violation.to_string() })
-                    .with_progress(Progress::MayHaveBegun)
-            }
-            Ending::Degraded => degraded(self.lock().start_error.as_ref()),
-            Ending::Closed { begun } => {
-                let kind = if self.lock().runtime_gone {
-                    ErrorKind::RuntimeGone
-                } else {
-                    ErrorKind::Closed
-                };
-                Error::new(kind).with_progress(progress(begun))
-            }
-        }
+        effects.failed.push((job, error));
     }
 
     // What workers say.
@@ -639,9 +594,10 @@ impl Shared {
                 // An async call dropped at our wish, or a blocking chunk of which
                 // the worker gives the rest back.
                 if let Some(job) = core.scheduler.completed(key, id, now)
-                    && let Some(rest) = job.rest()
+                    && let Some((rest, items)) = job.rest()
                 {
-                    effects.parts.push(rest);
+                    core.counts.failed += 1;
+                    core.resubmit(effects, rest, items, now);
                 }
             }
             ParentEvent::Progress { id, done, total } => {
@@ -743,6 +699,65 @@ impl Shared {
 impl Core {
     fn worker(&self, key: WorkerKey) -> Option<Arc<Worker>> {
         self.workers.get(key.index as usize)?.as_ref().filter(|w| w.key == key).cloned()
+    }
+
+    /// Puts the rest of a chunk back in front of the queue. Under the same lock
+    /// as the event that took the chunk away: a pool that closes must not find
+    /// itself empty in between, nor a map be dropped unnoticed.
+    fn resubmit(&mut self, effects: &mut Effects, job: Job, items: u32, now: Nanos) {
+        let Sink::Chunk(chunk) = &job.sink else {
+            return;
+        };
+        let refusal = if self.runtime_gone {
+            Some(Error::new(ErrorKind::RuntimeGone))
+        } else if self.scheduler.is_terminating() {
+            Some(Error::new(ErrorKind::Closed))
+        } else if self.scheduler.is_degraded() {
+            Some(degraded(self.start_error.as_ref()))
+        } else {
+            // A closing pool finishes what it has accepted.
+            None
+        };
+        if let Some(error) = refusal {
+            effects.failed.push((job, error));
+            return;
+        }
+        let bytes = job.payload.len().min(u32::MAX as usize) as u32;
+        let request = Request { items, bytes, ..chunk.request };
+        let (timing, group) = (chunk.timing, chunk.group.clone());
+        let id = self.scheduler.resubmit(now, request, timing, job);
+        if !group.add(id) {
+            self.scheduler.cancel(id, now);
+        }
+    }
+
+    fn ending_error(&self, ending: &Ending) -> Error {
+        let progress = |begun: &bool| {
+            if *begun { Progress::MayHaveBegun } else { Progress::NotBegun }
+        };
+        match ending {
+            Ending::Cancelled { begun } => {
+                Error::new(ErrorKind::Cancelled).with_progress(progress(begun))
+            }
+            Ending::TimedOut { phase, limit } => {
+                let begun = *phase != TimeoutPhase::Queued;
+                let limit = Duration::from_nanos(*limit);
+                Error::new(ErrorKind::TimedOut { phase: *phase, limit })
+                    .with_progress(progress(&begun))
+            }
+            Ending::Died { obituary } => Error::new(ErrorKind::WorkerDied(obituary.clone()))
+                .with_progress(Progress::MayHaveBegun),
+            Ending::Violated { violation } => {
+                Error::new(ErrorKind::Protocol { violation: violation.to_string() })
+                    .with_progress(Progress::MayHaveBegun)
+            }
+            Ending::Degraded => degraded(self.start_error.as_ref()),
+            Ending::Closed { begun } => {
+                let kind =
+                    if self.runtime_gone { ErrorKind::RuntimeGone } else { ErrorKind::Closed };
+                Error::new(kind).with_progress(progress(begun))
+            }
+        }
     }
 
     /// A worker did not come up; a pool being built fails with the first cause.

@@ -50,6 +50,8 @@ struct Chunk {
     blobs: Vec<Bytes>,
     blob_bytes: usize,
     ends: Vec<(u32, u32)>,
+    /// Elements it is to have.
+    full: usize,
 }
 
 pub(super) struct Feed<F, S: Source, R> {
@@ -283,13 +285,16 @@ impl<F, S: Source, R> Feed<F, S, R> {
         }
         let chunk = &mut self.chunk;
         chunk.entry = Some(entry);
-        chunk.head.extend_from_slice(payload.head());
+        payload.append_head(&mut chunk.head);
         for blob in payload.blobs() {
             chunk.blob_bytes += blob.len();
             chunk.blobs.push(blob.clone());
         }
         chunk.ends.push((chunk.head.len() as u32, chunk.blobs.len() as u32));
-        if chunk.ends.len() >= self.chunk_len() || self.chunk.blobs.len() >= CHUNK_BLOBS {
+        if chunk.ends.len() == 1 {
+            self.chunk.full = self.chunk_len();
+        }
+        if self.chunk.ends.len() >= self.chunk.full || self.chunk.blobs.len() >= CHUNK_BLOBS {
             self.send();
         }
     }

@@ -56,25 +56,35 @@ pub(super) enum Part {
     Failed { first: usize, count: usize, error: Error },
 }
 
-/// The calls a map has in the pool.
-#[derive(Default)]
-pub(super) struct Group(Mutex<HashSet<u64>>);
+/// The calls a map has in the pool; `None` once the map is cancelled.
+pub(super) struct Group(Mutex<Option<HashSet<u64>>>);
+
+impl Default for Group {
+    fn default() -> Self {
+        Group(Mutex::new(Some(HashSet::new())))
+    }
+}
 
 impl Group {
-    fn lock(&self) -> MutexGuard<'_, HashSet<u64>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashSet<u64>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, id: u64) {
-        self.lock().insert(id);
+    /// False if the map is cancelled: then nobody else will cancel this call.
+    #[must_use]
+    pub(super) fn add(&self, id: u64) -> bool {
+        self.lock().as_mut().map(|ids| ids.insert(id)).is_some()
     }
 
     pub(super) fn remove(&self, id: u64) {
-        self.lock().remove(&id);
+        if let Some(ids) = &mut *self.lock() {
+            ids.remove(&id);
+        }
     }
 
+    /// Cancels the map: all its calls, for the caller to cancel.
     pub(super) fn take(&self) -> HashSet<u64> {
-        std::mem::take(&mut self.lock())
+        self.lock().take().unwrap_or_default()
     }
 }
 

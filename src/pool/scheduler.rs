@@ -214,6 +214,9 @@ struct Worker {
     cpu_base: Nanos,
     exclusive: bool,
     kill_at: Nanos,
+    /// Its end of the connection is closed: whatever it still does, nobody can
+    /// hear of it.
+    broken: bool,
     doom: Option<Doom>,
     listed_idle: bool,
 }
@@ -573,7 +576,7 @@ impl<J> Scheduler<J> {
         if worker.fifo.is_empty() {
             worker.load = 0;
             worker.probe_at = NEVER;
-            if worker.state != WorkerState::Stopping {
+            if worker.state != WorkerState::Stopping && !worker.broken {
                 worker.kill_at = NEVER;
             }
             if worker.state == WorkerState::Ready {
@@ -609,7 +612,7 @@ impl<J> Scheduler<J> {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
-        if !orphan {
+        if !orphan && !worker.broken {
             worker.kill_at = NEVER;
         }
         worker.probe_at = limit;
@@ -718,6 +721,25 @@ impl<J> Scheduler<J> {
         if let Some(worker) = self.worker_mut(worker) {
             worker.kill_at = worker.kill_at.min(now.saturating_add(grace));
         }
+        self.clear_behind(worker, id);
+    }
+
+    /// Takes back what waits behind a blocking call whose worker is to be killed:
+    /// it might begin at the last moment, and die for another's fault.
+    fn clear_behind(&mut self, key: WorkerKey, id: u64) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        if worker.lane != Lane::Blocking {
+            return;
+        }
+        let waiting: Vec<u64> = worker.fifo.iter().filter(|w| **w != id).copied().collect();
+        for id in waiting.into_iter().rev() {
+            if let Some(Call { state: CallState::Sent { slot, .. }, .. }) = self.call(id) {
+                let slot = *slot;
+                self.actions.push_back(Action::TakeBack { worker: key, slot, id });
+            }
+        }
     }
 
     /// Answer to [`Action::TakeBack`]: the worker will never begin it.
@@ -726,12 +748,20 @@ impl<J> Scheduler<J> {
         let CallState::Sent { worker, slot } = call.state else {
             return;
         };
-        let wanted = call.intent == Intent::Wanted;
+        let intent = call.intent;
         self.detach(worker, slot, id, now);
-        if wanted {
-            self.requeue(id);
-        } else {
-            self.resolve_early(id, false, now);
+        match intent {
+            Intent::Wanted => self.requeue(id),
+            Intent::Cancel | Intent::Deadline => self.resolve_early(id, false, now),
+            // These had begun: the worker spoilt its block. It cannot have the
+            // call run again, nor resolved twice.
+            Intent::Overran(phase, limit) => {
+                let job = self.call_mut(id).and_then(|c| c.job.take());
+                self.finish_lost(id, job, Ending::TimedOut { phase, limit });
+            }
+            Intent::Orphan => {
+                self.remove(id);
+            }
         }
         self.settle_worker(worker, now);
         self.assert_invariants();
@@ -905,6 +935,7 @@ impl<J> Scheduler<J> {
             if worker.state == WorkerState::Ready {
                 worker.state = WorkerState::Draining;
             }
+            worker.broken = true;
             worker.kill_at = worker.kill_at.min(now + BROKEN_LINGER);
         }
         self.assert_invariants();
@@ -1013,6 +1044,7 @@ impl<J> Scheduler<J> {
                     worker.probe_at = NEVER;
                     worker.kill_at = worker.kill_at.min(now.saturating_add(grace));
                 }
+                self.clear_behind(worker, id);
                 return;
             }
             if let Some(job) = call.job.take() {
@@ -1185,12 +1217,8 @@ impl<J> Scheduler<J> {
         {
             return;
         }
-        let waiting: Vec<u64> = worker.fifo.iter().skip(1).copied().collect();
-        for id in waiting.into_iter().rev() {
-            if let Some(Call { state: CallState::Sent { slot, .. }, .. }) = self.call(id) {
-                let slot = *slot;
-                self.actions.push_back(Action::TakeBack { worker: key, slot, id });
-            }
+        if let Some(&head) = worker.fifo.front() {
+            self.clear_behind(key, head);
         }
     }
 
@@ -1198,9 +1226,10 @@ impl<J> Scheduler<J> {
     pub(super) fn next_timeout(&self) -> Option<Nanos> {
         let mut next = self.deadlines.first().map_or(NEVER, |(at, _)| *at);
         let many = self.limits.target > 1;
-        let mut live = 0;
+        let (mut live, mut starting) = (0, false);
         for worker in self.live_workers() {
             next = next.min(worker.kill_at).min(worker.probe_at);
+            starting |= worker.state == WorkerState::Starting;
             if worker.state == WorkerState::Ready {
                 next = next.min(worker.retire_at);
             }
@@ -1209,7 +1238,10 @@ impl<J> Scheduler<J> {
             }
             live += u32::from(worker.state != WorkerState::Stopping);
         }
-        if self.wants_workers() && live < self.limits.target {
+        // After a failure one attempt at a time: while one is on its way, the end
+        // of the wait is no event (and, being past, would come again at once).
+        let one_on_its_way = starting && self.restarts.not_before() != 0;
+        if self.wants_workers() && live < self.limits.target && !one_on_its_way {
             next = next.min(self.restarts.not_before());
         }
         (next != NEVER).then_some(next)
@@ -1234,31 +1266,30 @@ impl<J> Scheduler<J> {
         if worker.state == WorkerState::Draining && worker.fifo.is_empty() {
             self.stop(key, now);
             self.settle(now);
-        } else if self.phase == Phase::Closing && self.live_calls == 0 {
-            self.settle(now);
         }
     }
 
     fn stop(&mut self, key: WorkerKey, now: Nanos) {
-        if let Some(worker) = self.worker_mut(key) {
-            worker.state = WorkerState::Stopping;
-            worker.kill_at = now + LINGER;
-            self.actions.push_back(Action::Shutdown { worker: key });
-        }
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        // One that has not said hello cannot be asked, and has nothing to lose.
+        let starting = worker.state == WorkerState::Starting;
+        worker.state = WorkerState::Stopping;
+        worker.kill_at = match (starting, worker.broken) {
+            (true, _) => NEVER,
+            (false, true) => worker.kill_at,
+            (false, false) => now + LINGER,
+        };
+        self.actions.push_back(if starting {
+            Action::Kill { worker: key }
+        } else {
+            Action::Shutdown { worker: key }
+        });
     }
 
     /// Brings the population up or down to what it should be.
     fn settle(&mut self, now: Nanos) {
-        if self.phase == Phase::Closing && self.live_calls == 0 {
-            let keys: Vec<WorkerKey> = self
-                .live_workers()
-                .filter(|w| w.state != WorkerState::Stopping)
-                .map(|w| w.key)
-                .collect();
-            for key in keys {
-                self.stop(key, now);
-            }
-        }
         let live = self.live_workers().filter(|w| w.state != WorkerState::Stopping).count() as u32;
         if self.wants_workers() {
             if live < self.limits.target && self.restarts.not_before() <= now {
@@ -1271,7 +1302,12 @@ impl<J> Scheduler<J> {
                     self.spawn(now);
                 }
             }
-            let surplus = live.saturating_sub(self.limits.target);
+            // Those that are leaving already are not to be made up for twice.
+            let staying = self
+                .live_workers()
+                .filter(|w| matches!(w.state, WorkerState::Ready | WorkerState::Starting))
+                .count() as u32;
+            let surplus = staying.saturating_sub(self.limits.target);
             for _ in 0..surplus {
                 self.retire_one(now);
             }
@@ -1280,11 +1316,23 @@ impl<J> Scheduler<J> {
                 self.degrade();
             }
         }
-        if self.phase >= Phase::Closing
-            && self.phase != Phase::Finished
-            && self.live_calls == 0
-            && self.live_workers().next().is_none()
-        {
+    }
+
+    /// The end of a pool that takes no more calls. Only once every action is
+    /// carried out: the rest of a chunk whose worker died comes back from one.
+    fn wind_down(&mut self, now: Nanos) {
+        if self.phase < Phase::Closing || self.phase == Phase::Finished || self.live_calls > 0 {
+            return;
+        }
+        let keys: Vec<WorkerKey> = self
+            .live_workers()
+            .filter(|w| w.state != WorkerState::Stopping)
+            .map(|w| w.key)
+            .collect();
+        for key in keys {
+            self.stop(key, now);
+        }
+        if self.live_workers().next().is_none() {
             self.phase = Phase::Finished;
             self.actions.push_back(Action::Finished);
         }
@@ -1299,9 +1347,10 @@ impl<J> Scheduler<J> {
         if let Some(key) = pick
             && let Some(worker) = self.worker_mut(key)
         {
-            worker.state = WorkerState::Draining;
             if worker.fifo.is_empty() {
                 self.stop(key, now);
+            } else {
+                worker.state = WorkerState::Draining;
             }
         }
     }
@@ -1356,6 +1405,7 @@ impl<J> Scheduler<J> {
             cpu_base: NEVER,
             exclusive: false,
             kill_at: now.saturating_add(self.limits.start_timeout),
+            broken: false,
             doom: None,
             listed_idle: false,
         });
@@ -1365,7 +1415,10 @@ impl<J> Scheduler<J> {
     /// The worker said hello in time; its initializer may take as long as it
     /// likes unless `limit` says otherwise.
     pub(super) fn worker_greeted(&mut self, key: WorkerKey, limit: Option<Nanos>, now: Nanos) {
-        if let Some(worker) = self.worker_mut(key) {
+        // One that was told to go meanwhile keeps the time set for that.
+        if let Some(worker) = self.worker_mut(key)
+            && worker.state == WorkerState::Starting
+        {
             worker.kill_at = limit.map_or(NEVER, |l| now.saturating_add(l));
         }
     }
@@ -1377,7 +1430,11 @@ impl<J> Scheduler<J> {
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }
-        self.dispatch(now)
+        if let Some(action) = self.dispatch(now) {
+            return Some(action);
+        }
+        self.wind_down(now);
+        self.actions.pop_front()
     }
 
     fn estimate(&self, request: &Request) -> Nanos {

@@ -542,10 +542,10 @@ impl Worker {
                             && task.id == id
                             && !task.claimed.swap(true, Ordering::AcqRel)
                         {
-                            task.abort.abort();
-                            running.remove(&slot);
-                            let header = Header::new(Kind::Cancelled, slot, id, 0);
-                            lock(&self.out).message(header, &[], &Payload::empty())?;
+                            task.handle.abort();
+                            if let Some(task) = running.remove(&slot) {
+                                tokio::spawn(dropped(task, slot, self.out.clone(), done.clone()));
+                            }
                         }
                     }
                     WorkerEvent::Shutdown => return Err(Stop::Shutdown),
@@ -610,8 +610,25 @@ impl Worker {
             }
             let _ = done.send((slot, id));
         });
-        running.insert(slot, Running { id, claimed, abort: task.abort_handle() });
+        running.insert(slot, Running { id, claimed, handle: task });
     }
+}
+
+/// Says that a cancelled call is gone, once it is: its destructors may do, and
+/// take, as much as its body.
+async fn dropped(
+    task: Running,
+    slot: u16,
+    out: SharedOutgoing,
+    done: mpsc::UnboundedSender<(u16, u64)>,
+) {
+    let _ = task.handle.await;
+    let header = Header::new(Kind::Cancelled, slot, task.id, 0);
+    if lock(&out).message(header, &[], &Payload::empty()).is_err() {
+        sys::kill_own_group();
+    }
+    // Has it written.
+    let _ = done.send((slot, task.id));
 }
 
 /// Writes the result of one call; `as_item` if it was sent as a chunk of one.
@@ -637,7 +654,7 @@ struct Running {
     id: u64,
     /// Set by whoever answers the call: its end or its cancellation.
     claimed: Arc<AtomicBool>,
-    abort: tokio::task::AbortHandle,
+    handle: tokio::task::JoinHandle<()>,
 }
 
 /// A task's future with its context set, and its panics caught, at every poll.

@@ -35,12 +35,19 @@ impl Watchdog {
             watchdog.poller.add(parent.as_fd(), PARENT)?;
         }
         let thread = watchdog.clone();
+        // Only where this thread hears of the parent's end in any case.
+        let armed = parent.is_some();
+        let (ready, started) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("procpool-watchdog".into()).stack_size(64 * 1024).spawn(
             move || {
                 let _parent = parent;
+                let _ = ready.send(armed && sys::arm_group_death(false).is_ok());
                 thread.run(&out);
             },
         )?;
+        if started.recv() == Ok(true) {
+            sys::arm_group_death(true)?;
+        }
         Ok(watchdog)
     }
 

@@ -84,6 +84,20 @@ impl Payload {
         Payload { head: Head::Heap(head), blobs }
     }
 
+    /// Appends the head to `out`: a short one with a copy of fixed size, which
+    /// needs no call of `memcpy`.
+    #[inline]
+    pub(crate) fn append_head(&self, out: &mut Vec<u8>) {
+        match &self.head {
+            Head::Inline { len, bytes } => {
+                let end = out.len() + usize::from(*len);
+                out.extend_from_slice(bytes);
+                out.truncate(end);
+            }
+            Head::Heap(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+
     /// The head as a handle of its own, for sending it in parts.
     pub(crate) fn head_bytes(&self) -> Bytes {
         match &self.head {
@@ -245,6 +259,7 @@ impl PayloadBuilder {
         self.head.extend_from_slice(bytes);
     }
 
+    #[inline]
     pub(crate) fn finish(self) -> Payload {
         Payload::from_small(self.head, self.blobs)
     }

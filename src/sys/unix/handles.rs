@@ -103,6 +103,12 @@ pub(crate) fn recv_now(socket: BorrowedFd<'_>, buf: &mut Vec<u8>, max: usize) ->
     recv(socket, buf, max, RecvFlags::DONTWAIT)
 }
 
+/// Bytes of a stream that can be received without waiting; 0 if that cannot be
+/// learnt.
+pub(crate) fn bytes_waiting(socket: BorrowedFd<'_>) -> usize {
+    rustix::io::ioctl_fionread(socket).map_or(0, |n| n as usize)
+}
+
 fn recv(
     socket: BorrowedFd<'_>,
     buf: &mut Vec<u8>,

@@ -43,3 +43,12 @@ pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
 pub(crate) fn usable_cpus() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
+
+/// CPUs that are online on this machine, whoever may use them; never fewer than
+/// [`usable_cpus`] says.
+pub(crate) fn online_cpus() -> NonZeroUsize {
+    // SAFETY: a plain call; names the C library does not know give -1.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    let online = usize::try_from(online).ok().and_then(NonZeroUsize::new);
+    online.unwrap_or(NonZeroUsize::MIN).max(usable_cpus())
+}

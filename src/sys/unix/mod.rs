@@ -12,14 +12,15 @@ mod spawn;
 
 pub(crate) use advice::advise_huge;
 pub(crate) use child::{
-    arm_parent_death, bind_standard_input, exit_now, kill_own_group, remove_env, reset_signals,
+    arm_group_death, arm_parent_death, bind_standard_input, exit_now, kill_own_group, remove_env,
+    reset_signals,
 };
 pub(crate) use exit::{RawExit, Usage, signal_name};
 pub(crate) use handles::{
-    pair, recv_blocking, recv_now, recv_with_handles, send_with_handles, set_nonblocking,
-    write_all_blocking, write_vectored_blocking,
+    bytes_waiting, pair, recv_blocking, recv_now, recv_with_handles, send_with_handles,
+    set_nonblocking, write_all_blocking, write_vectored_blocking,
 };
-pub(crate) use limits::{ResourceLimit, apply_limit, resident_bytes, usable_cpus};
+pub(crate) use limits::{ResourceLimit, apply_limit, online_cpus, resident_bytes, usable_cpus};
 pub(crate) use poll::{Poller, Ready};
 pub(crate) use shm::SharedBlock;
 pub(crate) use spawn::{
