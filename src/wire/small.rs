@@ -49,7 +49,7 @@ impl SmallBuf {
         if !self.spilled {
             let (start, end) = (usize::from(self.len), usize::from(self.len) + bytes.len());
             if let Some(place) = self.inline.get_mut(start..end) {
-                place.copy_from_slice(bytes);
+                copy_short(place, bytes);
                 self.len = end as u8;
                 return;
             }
@@ -91,6 +91,28 @@ impl SmallBuf {
     #[inline]
     pub(super) fn into_parts(self) -> Result<(u8, [u8; INLINE]), Vec<u8>> {
         if self.spilled { Err(self.heap) } else { Ok((self.len, self.inline)) }
+    }
+}
+
+/// Copies a slice of at most a few words by overlapping copies of fixed size: a
+/// call of `memcpy` costs more than that.
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    fn ends<const N: usize>(to: &mut [u8], from: &[u8]) -> Option<()> {
+        to.first_chunk_mut::<N>()?.copy_from_slice(from.first_chunk::<N>()?);
+        to.last_chunk_mut::<N>()?.copy_from_slice(from.last_chunk::<N>()?);
+        Some(())
+    }
+    let done = match from.len() {
+        0 => Some(()),
+        1 => ends::<1>(to, from),
+        2..4 => ends::<2>(to, from),
+        4..8 => ends::<4>(to, from),
+        8..=16 => ends::<8>(to, from),
+        _ => None,
+    };
+    if done.is_none() {
+        to.copy_from_slice(from);
     }
 }
 

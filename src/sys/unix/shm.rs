@@ -90,11 +90,28 @@ impl SharedBlock {
         // SAFETY: in bounds (checked); the source is a private slice, so the
         // two do not overlap. A racing writer can only spoil the values.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                self.start.as_ptr().add(offset),
-                bytes.len(),
-            );
+            let to = self.start.as_ptr().add(offset);
+            let (from, len) = (bytes.as_ptr(), bytes.len());
+            // Most copies are a few bytes, for which a call of memcpy costs more
+            // than two overlapping words.
+            match len {
+                8..=16 => {
+                    let (first, last) = (from.cast::<u64>(), from.add(len - 8).cast::<u64>());
+                    to.cast::<u64>().write_unaligned(first.read_unaligned());
+                    to.add(len - 8).cast::<u64>().write_unaligned(last.read_unaligned());
+                }
+                4..8 => {
+                    let (first, last) = (from.cast::<u32>(), from.add(len - 4).cast::<u32>());
+                    to.cast::<u32>().write_unaligned(first.read_unaligned());
+                    to.add(len - 4).cast::<u32>().write_unaligned(last.read_unaligned());
+                }
+                2..4 => {
+                    let (first, last) = (from.cast::<u16>(), from.add(len - 2).cast::<u16>());
+                    to.cast::<u16>().write_unaligned(first.read_unaligned());
+                    to.add(len - 2).cast::<u16>().write_unaligned(last.read_unaligned());
+                }
+                _ => std::ptr::copy_nonoverlapping(from, to, len),
+            }
         }
     }
 
@@ -169,8 +186,11 @@ mod tests {
         let b = SharedBlock::open(fd.as_fd(), 8192).unwrap();
         a.word(3).store(77, Ordering::Release);
         assert_eq!(b.word(3).load(Ordering::Acquire), 77);
-        b.copy_in(8189, b"xyz");
-        assert_eq!(a.copy_out(8189, 3).unwrap(), b"xyz");
+        let bytes: Vec<u8> = (1..=40).collect();
+        for len in 0..bytes.len() {
+            b.copy_in(8192 - len, &bytes[..len]);
+            assert_eq!(a.copy_out(8192 - len, len).unwrap(), bytes[..len]);
+        }
     }
 
     #[test]
