@@ -1,5 +1,41 @@
-//! multiprocessing done right for tokio: run Rust work in other processes from
-//! async programs.
+//! `multiprocessing` done right for tokio: an async pool of worker processes for
+//! Rust work that is CPU-bound, crash-prone, leaky or untrusted.
+//!
+//! ```standalone_crate
+//! use procpool::ProcessPool;
+//!
+//! #[procpool::task]
+//! fn square(x: u64) -> u64 {
+//!     x * x
+//! }
+//!
+//! #[procpool::main] // tokio::main plus the worker hook
+//! async fn main() -> Result<(), procpool::Error> {
+//!     let pool = ProcessPool::builder().workers(2).build().await?;
+//!     assert_eq!(pool.map(square, 1..=5).await?, [1, 4, 9, 16, 25]);
+//!     assert_eq!(pool.run(square(8)).await?, 64);
+//!     pool.shutdown().await
+//! }
+//! ```
+//!
+//! Workers are this program, started again: hence the hook at the start of `main`
+//! ([`macro@main`], [`init`], in test binaries [`test_hook!`]). A [task](macro@task)
+//! is a function found by its name on both sides; calling it makes a [`Call`],
+//! which a [`ProcessPool`] runs.
+//!
+//! # What happens when
+//!
+//! * a task **panics**: the call fails with message, location and backtrace; the
+//!   worker lives on;
+//! * a worker **dies** (a signal, `exit`, a stack overflow): the calls it was in fail,
+//!   each with an [`Obituary`]; calls that had not begun go elsewhere; it is replaced;
+//! * a future is **dropped**, or its deadline passes: the work stops;
+//! * the **parent** dies: its workers are killed;
+//! * the pool is **dropped**: the same.
+//!
+//! # Platform
+//!
+//! Linux, kernel 5.10 or newer.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -14,7 +50,7 @@ mod wire;
 pub use pool::{
     AsyncResult, Builder, Histogram, InitOutput, IntoSource, Limits, Map, OnDrop, PoolStats,
     ProcessPool, RestartPolicy, Restarts, Results, Run, Sandbox, StartMethod, Stderr, TryMap,
-    TrySubmitError, WorkerInfo, WorkerStatus,
+    TrySubmit, TrySubmitError, WorkerInfo, WorkerStatus,
 };
 pub use process::{
     Error, ErrorKind, ExitReason, Obituary, Progress, ResourceUsage, TimeoutPhase, init,
@@ -94,3 +130,7 @@ macro_rules! test_hook {
         }
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

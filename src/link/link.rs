@@ -114,10 +114,8 @@ impl<T: Transport> Link<T> {
         if tx.session.outbox().is_empty() {
             return;
         }
-        if tx.session.is_alone() && !tx.woken {
-            if tx.flush() {
-                return;
-            }
+        if tx.session.is_alone() && !tx.woken && tx.flush() {
+            return;
         }
         if !tx.woken {
             tx.woken = true;

@@ -2,6 +2,7 @@
 //!
 //! Knows no pool and no process.
 
+#[allow(clippy::module_inception)]
 mod link;
 mod local;
 mod transport;

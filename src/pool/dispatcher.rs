@@ -578,10 +578,13 @@ impl Shared {
                 }
             }
             ParentEvent::Items { id, count, last, results } => {
-                if let Some(Job { sink: Sink::Chunk(chunk), .. }) = core.scheduler.job_mut(id) {
+                if let Some(Job { sink: Sink::Chunk(chunk), entry, .. }) =
+                    core.scheduler.job_mut(id)
+                {
+                    let task = entry.name;
                     let first = chunk.base + chunk.seen as usize;
                     chunk.seen += count;
-                    let _ = chunk.parts.send(Part::Items { first, count, results });
+                    let _ = chunk.parts.send(Part::Items { first, count, results, task });
                     if last {
                         chunk.group.remove(id);
                     }

@@ -18,7 +18,7 @@ use super::options::{OnDrop, Options, ProgressFn};
 use super::run::{Prepared, Submit, result_error};
 use super::source::Source;
 use super::waiter::Waiter;
-use crate::process::{Error, ErrorKind, TimeoutPhase};
+use crate::process::{Error, ErrorKind, Progress, TimeoutPhase};
 use crate::task::{Args, Call, EncodeFailure, Entry, Fault, caught};
 use crate::wire::{MAX_PARTS, Payload};
 
@@ -373,7 +373,10 @@ impl<F, S: Source, R: DeserializeOwned + 'static> Feed<F, S, R> {
                     each(*first + i, Err(error.clone()));
                 }
             }
-            Part::Items { first, count, results } => {
+            Part::Items { first, count, results, task } => {
+                let sign = |error: Error| {
+                    error.with_call(task, self.options.as_ref().and_then(|o| o.label.clone()))
+                };
                 let (head, blobs) = results.parts();
                 let mut args = Args::new(head, blobs, limits);
                 let mut broken: Option<Error> = None;
@@ -385,17 +388,20 @@ impl<F, S: Source, R: DeserializeOwned + 'static> Feed<F, S, R> {
                     }
                     args.next_item(limits);
                     let result = match args.tag() {
-                        Some(0) => caught::<R>(&mut args).map_err(result_error),
+                        Some(0) => caught::<R>(&mut args).map_err(|f| sign(result_error(f))),
                         Some(1) => match args.owned::<Fault>("fault") {
                             Ok(fault) => {
-                                each(*first + i, Err(self.sign(fault_error(fault))));
+                                each(*first + i, Err(sign(fault_error(fault))));
                                 continue;
                             }
-                            Err(fault) => Err(result_error(fault)),
+                            Err(fault) => Err(sign(result_error(fault))),
                         },
-                        _ => Err(Error::new(ErrorKind::ResultDecode {
-                            reason: "the results end too early".to_owned(),
-                        })),
+                        _ => Err(sign(
+                            Error::new(ErrorKind::ResultDecode {
+                                reason: "the results end too early".to_owned(),
+                            })
+                            .with_progress(Progress::Finished),
+                        )),
                     };
                     if let Err(error) = &result {
                         broken = Some(error.clone());
@@ -403,13 +409,6 @@ impl<F, S: Source, R: DeserializeOwned + 'static> Feed<F, S, R> {
                     each(*first + i, result);
                 }
             }
-        }
-    }
-
-    fn sign(&self, error: Error) -> Error {
-        match self.options.as_ref().and_then(|o| o.label.clone()) {
-            Some(label) => error.with_label(label),
-            None => error,
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct ChunkSink {
 
 /// A piece of the results of a map.
 pub(super) enum Part {
-    Items { first: usize, count: u32, results: Received },
+    Items { first: usize, count: u32, results: Received, task: &'static str },
     Failed { first: usize, count: usize, error: Error },
 }
 

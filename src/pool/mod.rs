@@ -29,7 +29,7 @@ pub use handle::AsyncResult;
 pub use histogram::Histogram;
 pub use map::{Map, Results, TryMap};
 pub use options::OnDrop;
-pub use pool::{ProcessPool, TrySubmitError};
+pub use pool::{ProcessPool, TrySubmit, TrySubmitError};
 pub use restart::RestartPolicy;
 pub use run::Run;
 pub use source::{IntoSource, Source, ViaIterator, ViaStream};

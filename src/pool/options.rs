@@ -46,7 +46,6 @@ macro_rules! option_methods {
     ($($field:ident).+) => {
         /// Gives up after this time, counted from the first poll: waiting for
         /// a worker included. A call that runs by then is stopped.
-        #[must_use]
         pub fn timeout(mut self, limit: std::time::Duration) -> Self {
             self.$($field).+.get_or_insert_default().timeout = Some(limit);
             self
@@ -54,7 +53,6 @@ macro_rules! option_methods {
 
         /// Stops the task when one run takes longer than this. In a map it counts
         /// for every element by itself. Default: the pool's `call_timeout`.
-        #[must_use]
         pub fn run_timeout(mut self, limit: std::time::Duration) -> Self {
             self.$($field).+.get_or_insert_default().run_timeout = Some(limit);
             self
@@ -63,7 +61,6 @@ macro_rules! option_methods {
         /// Stops the task when one run uses more CPU time than this, all its
         /// threads together. Blocking tasks only: several async calls share a
         /// worker's clock, so for them this is `Unsupported`.
-        #[must_use]
         pub fn cpu_timeout(mut self, limit: std::time::Duration) -> Self {
             self.$($field).+.get_or_insert_default().cpu_timeout = Some(limit);
             self
@@ -71,7 +68,6 @@ macro_rules! option_methods {
 
         /// How often a call that panicked, or whose worker died, is run again.
         /// For tasks that may run twice. Default: 0.
-        #[must_use]
         pub fn retries(mut self, n: u16) -> Self {
             self.$($field).+.get_or_insert_default().retries = n;
             self
@@ -79,14 +75,12 @@ macro_rules! option_methods {
 
         /// Calls of higher priority begin first; equal ones in their order.
         /// Default: 0.
-        #[must_use]
         pub fn priority(mut self, priority: i32) -> Self {
             self.$($field).+.get_or_insert_default().priority = priority;
             self
         }
 
         /// A name for errors and traces.
-        #[must_use]
         pub fn label(mut self, label: impl Into<String>) -> Self {
             self.$($field).+.get_or_insert_default().label = Some(label.into());
             self

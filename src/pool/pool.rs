@@ -74,6 +74,9 @@ pub enum TrySubmitError<C> {
     Refused(Error),
 }
 
+/// A handle to the call, or the call itself.
+pub type TrySubmit<R, K> = Result<AsyncResult<R>, TrySubmitError<Call<R, K>>>;
+
 impl<C> fmt::Display for TrySubmitError<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -157,10 +160,7 @@ impl ProcessPool {
     /// # Errors
     /// `Full` gives the call back with its arguments; `Refused` says why the pool
     /// does not take it.
-    pub fn try_spawn<C: IntoCall>(
-        &self,
-        call: C,
-    ) -> Result<AsyncResult<C::Output>, TrySubmitError<Call<C::Output, C::Kind>>> {
+    pub fn try_spawn<C: IntoCall>(&self, call: C) -> TrySubmit<C::Output, C::Kind> {
         let (sender, result) = oneshot::channel();
         let prepared = self
             .shared()
@@ -180,11 +180,7 @@ impl ProcessPool {
     ///
     /// # Errors
     /// As [`try_spawn`](ProcessPool::try_spawn).
-    pub fn try_apply_async<F, A, M>(
-        &self,
-        task: F,
-        args: A,
-    ) -> Result<AsyncResult<F::Output>, TrySubmitError<Call<F::Output, F::Kind>>>
+    pub fn try_apply_async<F, A, M>(&self, task: F, args: A) -> TrySubmit<F::Output, F::Kind>
     where
         F: TaskFn<A, M>,
     {

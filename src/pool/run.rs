@@ -195,7 +195,9 @@ impl<R, K> fmt::Debug for Run<R, K> {
     }
 }
 
-/// Why a prepared call was not taken.
+/// Why a prepared call was not taken. Large because it gives the call back, and
+/// moved once.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Submit {
     Full(Prepared),
     Error(Error),
@@ -275,6 +277,7 @@ impl Shared {
             .then(|| Box::new(Extra { label, progress, span }))
     }
 
+    #[allow(clippy::result_large_err)]
     pub(super) fn try_submit(
         &self,
         prepared: Prepared,

@@ -127,15 +127,14 @@ fn start() -> io::Result<Worker> {
     let mut handles = handles.into_iter();
     let block = handles.next().ok_or_else(|| io::Error::other("the status block did not come"))?;
     let parent = handles.next();
-    for limit in [
+    let limits = [
         welcome.memory.map(ResourceLimit::Memory),
         welcome.cpu_seconds.map(ResourceLimit::CpuSeconds),
         welcome.files.map(ResourceLimit::Files),
-    ] {
-        if let Some(limit) = limit {
-            sys::apply_limit(limit)
-                .map_err(|e| io::Error::other(format!("limit {limit:?} is refused: {e}")))?;
-        }
+    ];
+    for limit in limits.into_iter().flatten() {
+        sys::apply_limit(limit)
+            .map_err(|e| io::Error::other(format!("limit {limit:?} is refused: {e}")))?;
     }
     let block = Arc::new(StatusBlock::open(block.as_fd())?);
     let out = Outgoing::new(socket.try_clone()?, block.clone(), sent as u64);

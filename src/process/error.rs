@@ -200,10 +200,6 @@ impl Error {
         })
     }
 
-    pub(crate) fn with_label(self, label: String) -> Self {
-        self.edit(|inner| inner.label = Some(label))
-    }
-
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.edit(|inner| inner.source = Some(Arc::new(source)))
     }

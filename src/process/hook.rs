@@ -25,6 +25,7 @@ static HOOKED: AtomicBool = AtomicBool::new(false);
 ///     // the program
 /// }
 /// ```
+#[allow(clippy::needless_doctest_main)]
 pub fn init() {
     HOOKED.store(true, Ordering::Relaxed);
     run_if_worker();

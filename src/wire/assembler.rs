@@ -288,11 +288,10 @@ mod tests {
         bytes
     }
 
-    fn received(
-        bytes: &[u8],
-        step: usize,
-        max: u64,
-    ) -> Result<Vec<(u64, Vec<u8>, Vec<u8>, Vec<Vec<u8>>)>, WireError> {
+    /// Id, meta, head, blobs.
+    type Got = (u64, Vec<u8>, Vec<u8>, Vec<Vec<u8>>);
+
+    fn received(bytes: &[u8], step: usize, max: u64) -> Result<Vec<Got>, WireError> {
         let mut assembler = Assembler::new(max, |_| ());
         let mut got = Vec::new();
         for piece in bytes.chunks(step) {

@@ -20,6 +20,8 @@ pub(crate) enum EncodeError {
 #[derive(Debug, Clone)]
 pub(crate) struct Payload {
     head: Head,
+    // One word for what most payloads do not have.
+    #[allow(clippy::box_collection)]
     blobs: Option<Box<Vec<Bytes>>>,
 }
 
@@ -123,6 +125,7 @@ impl Payload {
 #[derive(Debug)]
 pub(crate) struct Received {
     head: ReceivedHead,
+    #[allow(clippy::box_collection)]
     blobs: Option<Box<Vec<Vec<u8>>>>,
 }
 
