@@ -39,6 +39,10 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+// The macros name the crate from outside, in its own tests too.
+#[cfg(test)]
+extern crate self as procpool;
+
 mod link;
 mod pool;
 mod process;

@@ -7,6 +7,8 @@
 mod builder;
 mod config;
 mod dispatcher;
+#[cfg(test)]
+mod failpoint_tests;
 mod feed;
 mod handle;
 mod histogram;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::failpoint;
 use super::hook::WORKER_MARK;
 use super::outgoing::{OPEN_MAX, Outgoing};
 use super::status::StatusBlock;
@@ -115,6 +116,7 @@ fn start() -> io::Result<Worker> {
     sys::arm_parent_death()?;
     let _ = sys::apply_limit(ResourceLimit::NoCore);
     let registry = task::registry().map_err(io::Error::other)?;
+    failpoint::hit("started");
     let hello = own_hello(registry);
     let bytes = postcard::to_allocvec(&hello).map_err(io::Error::other)?;
     let header = Header::new(Kind::Hello, 0, 0, bytes.len()).encode();
@@ -124,6 +126,7 @@ fn start() -> io::Result<Worker> {
     let mut session = WorkerSession::new();
     let mut assembler = Assembler::new(u64::MAX, sys::advise_huge);
     let (welcome, handles) = welcome(&socket, &mut assembler, &mut session)?;
+    failpoint::hit("welcomed");
     let mut handles = handles.into_iter();
     let block = handles.next().ok_or_else(|| io::Error::other("the status block did not come"))?;
     let parent = handles.next();
@@ -248,6 +251,7 @@ impl Worker {
         let mut out = lock(&self.out);
         out.message(header, &[], &payload)?;
         out.flush()?;
+        failpoint::hit("ready");
         self.session.ready();
         Ok(())
     }
@@ -359,6 +363,7 @@ impl Worker {
                 }
             }
             lock(&self.out).flush()?;
+            failpoint::hit("flushed");
             let (buf, max) = assembler.target();
             let n = sys::recv_blocking(self.socket.as_fd(), buf, max)?;
             if n == 0 {
@@ -387,9 +392,11 @@ impl Worker {
         blobs: &mut [Vec<u8>],
         entry: &'static Entry,
     ) -> Result<(), Stop> {
+        failpoint::hit("received");
         if !self.block.begin(slot, id) {
             return Ok(());
         }
+        failpoint::hit("begun");
         let TaskBody::Blocking(run) = entry.body else { unreachable!("asked before") };
         if !lock(&self.out).is_empty() {
             self.watchdog.results_wait();
@@ -402,6 +409,7 @@ impl Worker {
         let output = &mut self.output;
         let result = with_current(current, || catch(|| run(&mut args, output)))
             .unwrap_or_else(|panic| Err(args.blame(output, panic)));
+        failpoint::hit("ran");
         let builder = std::mem::take(&mut output.builder);
         output.reset();
         let mut out = lock(&self.out);
@@ -415,6 +423,7 @@ impl Worker {
                 out.message(header, &[], &encode_fault(fault))?;
             }
         }
+        failpoint::hit("published");
         Ok(())
     }
 
@@ -462,6 +471,7 @@ impl Worker {
                 output.builder.head.push(1);
                 output.builder.head.extend_from_slice(encode_fault(fault).head());
             }
+            failpoint::hit("item ran");
             let builder = &mut output.builder;
             let result = builder.head.as_slice();
             if !builder.blobs.is_empty() || !open.add(&self.block, result) {
@@ -478,6 +488,7 @@ impl Worker {
                     open.add(&self.block, result);
                 }
             }
+            failpoint::hit("item published");
             if lost_place && item + 1 < items {
                 lock(&self.out).close_items(&open);
                 return self.drop_rest(slot, id);
@@ -487,6 +498,7 @@ impl Worker {
         output.reset();
         output.builder.head.shrink(1 << 20);
         lock(&self.out).close_items(&open);
+        failpoint::hit("chunk closed");
         Ok(())
     }
 
