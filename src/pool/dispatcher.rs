@@ -175,7 +175,7 @@ impl Shared {
         let mut core = self.lock();
         let result = f(&mut core);
         let mut effects = Effects::default();
-        self.perform(&mut core, &mut effects);
+        self.perform(&mut core, &mut effects, self.now());
         drop(core);
         self.finish(effects);
         result
@@ -234,7 +234,7 @@ impl Shared {
             core.scheduler.cancel(id, now);
         }
         let mut effects = Effects::default();
-        self.perform(&mut core, &mut effects);
+        self.perform(&mut core, &mut effects, now);
         drop(core);
         self.finish(effects);
         Ok(id)
@@ -304,8 +304,7 @@ impl Shared {
 
     // Carrying out.
 
-    fn perform(&self, core: &mut Core, effects: &mut Effects) {
-        let now = self.now();
+    fn perform(&self, core: &mut Core, effects: &mut Effects, now: Nanos) {
         while let Some(action) = core.scheduler.poll_action(now) {
             match action {
                 Action::Send { worker, slot, id } => {
@@ -545,7 +544,7 @@ impl Shared {
             debug!(worker = %worker.name, "worker is over its memory and is replaced");
             core.scheduler.retire(key, now);
         }
-        self.perform(&mut core, &mut effects);
+        self.perform(&mut core, &mut effects, now);
         drop(core);
         self.finish(effects);
     }
