@@ -308,7 +308,8 @@ fn a_handle_may_be_awaited_on_another_thread() {
         let pool = pool(1).await;
         let gate = Gate::new("other-thread");
         let handle = pool.spawn(hold(gate.path(), 3));
-        let waiter = tokio::task::spawn_blocking(move || tokio::runtime::Handle::current().block_on(handle));
+        let waiter =
+            tokio::task::spawn_blocking(move || tokio::runtime::Handle::current().block_on(handle));
         gate.arrived(1).await;
         gate.open();
         assert_eq!(waiter.await.unwrap().unwrap(), 3);

@@ -1,0 +1,56 @@
+//! What the types promise, checked by the compiler.
+
+use procpool::{
+    Async, AsyncResult, Blocking, Builder, Call, Error, Histogram, Obituary, PoolStats,
+    ProcessPool, Run, WorkerInfo,
+};
+
+fn send<T: Send>() {}
+fn sync<T: Sync>() {}
+fn cloneable<T: Clone>() {}
+fn lasting<T: 'static>() {}
+fn error<T: std::error::Error + Send + Sync + 'static>() {}
+
+fn future<T: Future + Send + Unpin>(_: &T) {}
+
+#[procpool::task]
+fn one(x: u32) -> u32 {
+    x
+}
+
+/// Never run: it only has to compile.
+#[allow(dead_code)]
+async fn futures_can_be_sent(pool: ProcessPool) {
+    future(&pool.run(one(1)));
+    future(&pool.spawn(one(1)));
+    future(&pool.map(one, 0..3));
+    future(&pool.try_map(one, vec![1, 2]));
+    // As tokio and the futures crate take them.
+    let _ = tokio::spawn(pool.run(one(1)));
+    let _ = tokio::spawn(pool.map(one, 0..3));
+    let _ = futures::future::join_all((0..3).map(|x| pool.run(one(x)))).await;
+    fn stream<S: futures::Stream + Send + Unpin>(_: &S) {}
+    stream(&pool.imap(one, 0..3));
+    stream(&pool.imap_unordered(one, futures::stream::iter(0..3)));
+}
+
+#[test]
+fn handles_and_errors_go_anywhere() {
+    send::<ProcessPool>();
+    sync::<ProcessPool>();
+    cloneable::<ProcessPool>();
+    lasting::<ProcessPool>();
+    send::<Builder>();
+    send::<Run<u32, Blocking>>();
+    send::<Run<u32, Async>>();
+    send::<AsyncResult<Vec<u8>>>();
+    send::<Call<u32>>();
+    sync::<Call<u32>>();
+    error::<Error>();
+    cloneable::<Error>();
+    for size in [size_of::<Error>(), size_of::<Option<Error>>()] {
+        assert_eq!(size, size_of::<usize>(), "an error is one word");
+    }
+    send::<(PoolStats, WorkerInfo, Histogram, Obituary)>();
+    sync::<(PoolStats, WorkerInfo, Histogram, Obituary)>();
+}
