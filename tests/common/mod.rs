@@ -12,6 +12,11 @@ pub const HANG: Duration = Duration::from_secs(60);
 /// Runs a test body on a runtime of its own, with a limit against hangs, and
 /// audits what it left behind.
 pub fn run<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
+    run_within(HANG, body);
+}
+
+/// The same for tests that are long by nature.
+pub fn run_within<F: Future<Output = ()>>(limit: Duration, body: impl FnOnce() -> F) {
     let audit = Audit::begin();
     {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -20,7 +25,7 @@ pub fn run<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
             .build()
             .unwrap();
         runtime
-            .block_on(async { tokio::time::timeout(HANG, body()).await.expect("the test hangs") });
+            .block_on(async { tokio::time::timeout(limit, body()).await.expect("the test hangs") });
     }
     audit.end();
 }

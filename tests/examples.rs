@@ -1,0 +1,288 @@
+//! Every example runs, says what it promises, exits with 0 and leaves nothing.
+//!
+//! The examples are those that cargo built next to this test. `cargo test` builds
+//! them too; `cargo test --test examples` does not, and needs `cargo build
+//! --examples` before it.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+procpool::test_hook!();
+
+/// The example that cargo built together with this test.
+fn example(name: &str) -> Command {
+    let mut path: PathBuf = std::env::current_exe().unwrap();
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.extend(["examples", name]);
+    assert!(path.exists(), "{} is missing: run `cargo build --examples` first", path.display());
+    Command::new(path)
+}
+
+/// Runs it to its end. The audit around it sees what it leaves: this process is
+/// made the parent of orphans first.
+fn run(mut command: Command) -> Output {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let audit = common::Audit::begin();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    let pid = child.id();
+    // Kills a hanging example, so that reading its output comes to an end.
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if is_done.recv_timeout(common::HANG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    });
+    let begun = Instant::now();
+    let mut text = Vec::new();
+    let mut errors = Vec::new();
+    std::thread::scope(|scope| {
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        scope.spawn(|| std::io::copy(&mut { err }, &mut errors).unwrap());
+        std::io::copy(&mut { out }, &mut text).unwrap();
+    });
+    let status = child.wait().unwrap();
+    drop(done);
+    watch.join().unwrap();
+    assert!(begun.elapsed() < common::HANG, "the example hangs");
+    audit.end();
+    Output { status, stdout: text, stderr: errors }
+}
+
+/// Runs an example and compares its output with `expected`, in which `{}` stands
+/// for whatever differs from run to run.
+fn prints(name: &str, expected: &str) {
+    let output = run(example(name));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{text}\n{errors}", output.status);
+    let (mut lines, mut expected_lines) = (text.lines(), expected.trim().lines());
+    loop {
+        match (lines.next(), expected_lines.next()) {
+            (None, None) => break,
+            (Some(line), Some(pattern)) if fits(line, pattern) => {}
+            (line, pattern) => {
+                panic!("{name}:\n  printed  {line:?}\n  expected {pattern:?}\nin\n{text}\n{errors}")
+            }
+        }
+    }
+    assert_eq!(errors, "", "{name} wrote to standard error");
+}
+
+/// Whether `line` is `pattern` with something in place of every `{}`.
+fn fits(line: &str, pattern: &str) -> bool {
+    match pattern.split_once("{}") {
+        None => line == pattern,
+        Some((before, after)) => line.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices().skip(1).any(|(i, _)| fits(&rest[i..], after))
+                || (after.is_empty() && !rest.is_empty())
+        }),
+    }
+}
+
+#[test]
+fn patterns() {
+    assert!(fits("pid 12: done", "pid {}: done"));
+    assert!(fits("took 3 s", "took {}"));
+    assert!(fits("a 1 b 2", "a {} b {}"));
+    assert!(!fits("took ", "took {}"));
+    assert!(!fits("pid 12: lost", "pid {}: done"));
+}
+
+#[test]
+fn quickstart() {
+    prints(
+        "quickstart",
+        "
+2 workers ready after {}
+map(square, 1..=5) = [1, 4, 9, 16, 25]
+apply(square, 7) = 49
+run(square(8)) = 64
+the sum of 1000000 squares = 333332833333500000
+that took {}, {} M calls a second
+all workers are gone
+",
+    );
+}
+
+#[test]
+fn pool_map() {
+    prints(
+        "pool_map",
+        "
+4 workers
+squares: [1, 4, 9, 16, 25]
+n + 3:   [4, 5, 6, 7, 8]
+round 1: [1, 4, 9, 16, 25]
+round 2: [1, 4, 9, 16, 25]
+round 3: [1, 4, 9, 16, 25]
+round 4: [1, 4, 9, 16, 25]
+round 5: [1, 4, 9, 16, 25]
+after close: task pool_map::square: the pool is closed
+accepted before close: 144
+workers after join: 0
+",
+    );
+}
+
+#[test]
+fn many_jobs() {
+    prints(
+        "many_jobs",
+        "
+submitted: 9
+joined: 0 workers are left
+job 1: ready true
+job 2: ready true
+job 3: ready true
+job 4: ready true
+job 5: ready true
+job 6: ready true
+job 7: ready true
+job 8: ready true
+job 9: ready true
+workers that had a job: worker-1 worker-2 worker-3 worker-4 worker-5 worker-6 worker-7 worker-8
+",
+    );
+}
+
+#[test]
+fn cpu_count() {
+    let usable = std::thread::available_parallelism().unwrap();
+    let machine = procpool::cpu_count();
+    let expected = |usable| {
+        format!(
+            "CPUs of this machine: {machine}\n\
+             CPUs this process may use: {usable}\n\
+             workers of a default pool: {usable}"
+        )
+    };
+    prints("cpu_count", &expected(usable.get()));
+
+    // A child inherits the affinity of the thread that starts it.
+    let all = rustix::thread::sched_getaffinity(None).unwrap();
+    let first = (0..).find(|cpu| all.is_set(*cpu)).unwrap();
+    let mut one = rustix::thread::CpuSet::new();
+    one.set(first);
+    rustix::thread::sched_setaffinity(None, &one).unwrap();
+    prints("cpu_count", &expected(1));
+    rustix::thread::sched_setaffinity(None, &all).unwrap();
+}
+
+#[test]
+fn cancel_and_timeout() {
+    prints(
+        "cancel_and_timeout",
+        "
+a queued call, dropped
+  given up while it waited: true
+  it ever ran: false
+a blocking loop, stopped by a timeout
+  task cancel_and_timeout::loop_for_ever: timed out after 100ms and was stopped
+  the next call: 49
+  the worker was replaced: true
+a running blocking loop, aborted
+  task cancel_and_timeout::loop_for_ever: cancelled
+  the next call: 64
+  the worker was replaced: true
+an async task, dropped in its worker
+  it runs; now its future is dropped here
+  and there: its destructors have run
+  the next call: 81
+  the worker lives on: true
+a limit on CPU time
+  a task that waits three times as long is left alone
+  task cancel_and_timeout::loop_for_ever: used more than 100ms of CPU time and was stopped
+  stopped for its CPU time: true
+a cooperative task
+  task cancel_and_timeout::loop_until_cancelled: cancelled
+  the next call: 100
+  the task had put things in order: true
+  the worker lives on: true
+",
+    );
+}
+
+#[test]
+fn crash_isolation() {
+    prints(
+        "crash_isolation",
+        "
+Segfault
+  error: task crash_isolation::die: its worker (pid {}) was killed by SIGSEGV
+  cause: signal 11
+  its standard error began: about to die: Segfault
+  a stack overflow: false
+  it had used {} of CPU time and at most {} KiB of memory
+  safe to retry: false
+  the others: [1, 4, 9, 16, 25, 36, 49, 64]
+Abort
+  error: task crash_isolation::die: its worker (pid {}) was killed by SIGABRT
+  cause: signal 6
+  its standard error began: about to die: Abort
+  a stack overflow: false
+  it had used {} of CPU time and at most {} KiB of memory
+  safe to retry: false
+  the others: [1, 4, 9, 16, 25, 36, 49, 64]
+Exit
+  error: task crash_isolation::die: its worker (pid {}) was lost: it exited with code 0
+  cause: exit code 0
+  its standard error began: about to die: Exit
+  a stack overflow: false
+  it had used {} of CPU time and at most {} KiB of memory
+  safe to retry: false
+  the others: [1, 4, 9, 16, 25, 36, 49, 64]
+StackOverflow
+  error: task crash_isolation::die: its worker (pid {}) was killed by SIGABRT after a stack overflow
+  cause: signal 6
+  its standard error began: about to die: StackOverflow
+  a stack overflow: true
+  it had used {} of CPU time and at most {} KiB of memory
+  safe to retry: false
+  the others: [1, 4, 9, 16, 25, 36, 49, 64]
+Panic
+  error: task crash_isolation::die: panicked at examples/crash_isolation.rs:{}: no way out
+  cause: no process ended
+  safe to retry: false
+  the others: [1, 4, 9, 16, 25, 36, 49, 64]
+calls done: 40, failed: 5
+workers lost in a call: 4
+and still: [1, 4, 9, 16, 25]
+",
+    );
+}
+
+#[test]
+fn streaming() {
+    prints(
+        "streaming",
+        "
+imap over the lines of a file
+  lines read before the first poll: 0
+  1000 lines in order, 3997 words
+  lines read ahead: never more than 8: true
+an endless input
+  [1, 4, 9, 16, 25]
+try_imap over an input that may fail
+  2
+  1
+  the input failed: stream did not contain valid UTF-8
+  3
+imap_unordered
+  while 0 still waits: [1, 2, 3]
+  and then: 0
+",
+    );
+}
