@@ -66,3 +66,16 @@ fn a_panic_is_an_error_and_the_worker_lives() {
         pool.shutdown().await.unwrap();
     });
 }
+
+/// A worker that has not said hello yet is told to leave as soon as it has.
+#[test]
+fn closing_while_a_worker_starts() {
+    common::run(|| async {
+        for _ in 0..5 {
+            let pool = pool(1).await;
+            pool.resize(2).unwrap();
+            pool.shutdown().await.unwrap();
+            assert_eq!(pool.stats().restarts.violation, 0);
+        }
+    });
+}

@@ -618,6 +618,7 @@ impl Shared {
                     }
                     Err(e) => {
                         core.start_failed(start_error(format!("it could not be welcomed: {e}")));
+                        worker.explained.store(true, Ordering::Relaxed);
                         worker.kill();
                     }
                 }
@@ -641,6 +642,7 @@ impl Shared {
                     Err(error) => {
                         let reason = format!("its initializer failed: {error}");
                         core.start_failed(start_error(reason).with_source(error));
+                        worker.explained.store(true, Ordering::Relaxed);
                         worker.kill();
                     }
                 }
@@ -694,6 +696,7 @@ impl Shared {
         self.act(|core| {
             core.scheduler.worker_violated(worker.key, violation);
             core.start_failed_if_starting(worker.key, || start_error(violation.to_owned()));
+            worker.explained.store(true, Ordering::Relaxed);
         });
     }
 }
@@ -839,7 +842,9 @@ impl Watcher for Shared {
             if let Err(violation) = &drained {
                 core.scheduler.worker_violated(key, &violation.to_string());
             }
-            core.start_failed_if_starting(key, || start_error_of(&worker, &obituary));
+            if !worker.explained.load(Ordering::Relaxed) {
+                core.start_failed_if_starting(key, || start_error_of(&worker, &obituary));
+            }
             core.scheduler.worker_lost(key, &obituary, &lost, now);
             core.workers[key.index as usize] = None;
         });

@@ -65,6 +65,9 @@ impl RestartPolicy {
                 "an initial backoff above zero and a maximum that is not below it",
             ));
         }
+        if self.max_backoff > super::config::MAX_TIME {
+            return Err(error_option("restart", self, "backoffs of at most a century"));
+        }
         if self.max_failed_starts == 0 {
             return Err(error_option("restart", self, "at least one failed start"));
         }

@@ -1,6 +1,7 @@
 //! One worker as the parent sees it: its connection, its block, its process.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub(super) struct Worker {
     child: OnceLock<Child>,
     /// Killed before it was even started.
     doomed: Mutex<bool>,
+    /// Why it did not come up is known already; its end adds nothing to that.
+    pub(super) explained: AtomicBool,
     pub(super) since: Instant,
 }
 
@@ -41,6 +44,7 @@ impl Worker {
             handle: Mutex::new(Some(handle)),
             child: OnceLock::new(),
             doomed: Mutex::new(false),
+            explained: AtomicBool::new(false),
             since: Instant::now(),
         };
         Ok((worker, theirs))

@@ -407,6 +407,8 @@ impl Worker {
             return self.run_chunk(slot, id, meta.items, &mut args, run, current);
         }
         let output = &mut self.output;
+        // A chunk that was given up may have left something.
+        output.reset();
         let result = with_current(current, || catch(|| run(&mut args, output)))
             .unwrap_or_else(|panic| Err(args.blame(output, panic)));
         failpoint::hit("ran");

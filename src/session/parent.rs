@@ -115,10 +115,13 @@ impl ParentSession {
                 self.state = State::AwaitReady;
                 Ok(Some(ParentEvent::HelloAccepted))
             }
-            (Kind::Ready, State::AwaitReady) => {
+            // Draining: it was told to leave while it was still starting.
+            (Kind::Ready, State::AwaitReady | State::Draining) => {
                 let failed = message.header.flags.has(Flags::FAILED);
                 let mut body = received(message);
-                self.state = State::Running;
+                if self.state == State::AwaitReady {
+                    self.state = State::Running;
+                }
                 Ok(Some(ParentEvent::Ready(if failed {
                     Err(decode(kind, &mut body)?)
                 } else {
