@@ -26,6 +26,12 @@ fn square(x: u64) -> u64 {
     x * x
 }
 
+/// In which worker a call runs now.
+#[procpool::task]
+fn worker_pid() -> u32 {
+    std::process::id()
+}
+
 /// Leaves a file behind, so that one can tell whether it ran.
 #[procpool::task]
 fn leave_mark(mark: &Path) {
@@ -104,15 +110,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("  it ever ran: {}", mark.exists());
 
     println!("a blocking loop, stopped by a timeout");
-    let worker = worker_pid(&pool);
+    let worker = pool.run(worker_pid()).await?;
     let call = pool.run(loop_for_ever(&marks.path("loop"))).run_timeout(100 * MS);
     let error = call.await.expect_err("the loop has no end");
     println!("  {error}");
     println!("  the next call: {}", pool.run(square(7)).await?);
-    println!("  the worker was replaced: {}", worker_pid(&pool) != worker);
+    println!("  the worker was replaced: {}", pool.run(worker_pid()).await? != worker);
 
     println!("a running blocking loop, aborted");
-    let worker = worker_pid(&pool);
+    let worker = pool.run(worker_pid()).await?;
     let started = marks.path("aborted");
     let handle = pool.spawn(loop_for_ever(&started));
     appears(&started).await;
@@ -120,10 +126,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let error = handle.await.expect_err("it was aborted");
     println!("  {error}");
     println!("  the next call: {}", pool.run(square(8)).await?);
-    println!("  the worker was replaced: {}", worker_pid(&pool) != worker);
+    println!("  the worker was replaced: {}", pool.run(worker_pid()).await? != worker);
 
     println!("an async task, dropped in its worker");
-    let worker = worker_pid(&pool);
+    let worker = pool.run(worker_pid()).await?;
     let (started, dropped) = (marks.path("async"), marks.path("async-dropped"));
     let call = pool.run(wait_for_ever(started.clone(), dropped.clone()));
     tokio::select! {
@@ -133,7 +139,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     appears(&dropped).await;
     println!("  and there: its destructors have run");
     println!("  the next call: {}", pool.run(square(9)).await?);
-    println!("  the worker lives on: {}", worker_pid(&pool) == worker);
+    println!("  the worker lives on: {}", pool.run(worker_pid()).await? == worker);
 
     println!("a limit on CPU time");
     let limit = 100 * MS;
@@ -149,7 +155,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("a cooperative task");
     // With a long grace a blocking task may end its own way.
     let pool = ProcessPool::builder().workers(1).cancel_grace(30_000 * MS).build().await?;
-    let worker = worker_pid(&pool);
+    let worker = pool.run(worker_pid()).await?;
     let (started, tidied) = (marks.path("asking"), marks.path("tidied"));
     let handle = pool.spawn(loop_until_cancelled(&started, &tidied));
     appears(&started).await;
@@ -157,13 +163,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("  {}", handle.await.expect_err("it was aborted"));
     println!("  the next call: {}", pool.run(square(10)).await?);
     println!("  the task had put things in order: {}", tidied.exists());
-    println!("  the worker lives on: {}", worker_pid(&pool) == worker);
+    println!("  the worker lives on: {}", pool.run(worker_pid()).await? == worker);
     pool.shutdown().await?;
     Ok(())
-}
-
-fn worker_pid(pool: &ProcessPool) -> Option<u32> {
-    pool.workers().first().and_then(|worker| worker.pid)
 }
 
 /// Waits until there is such a file.

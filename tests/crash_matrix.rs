@@ -345,6 +345,25 @@ fn an_async_task_among_others() {
     });
 }
 
+#[procpool::task]
+fn reports(id: u64) -> u64 {
+    procpool::report_progress(id, 50);
+    id + 1
+}
+
+/// A chunk's results collect where a report would go.
+#[test]
+fn reports_from_inside_a_chunk_spoil_nothing() {
+    common::run(|| async {
+        let pool = pool(1).await;
+        let results = pool.map(reports, 0..50).chunk_size(50).await.unwrap();
+        assert!(results.iter().copied().eq(1..51));
+        assert_eq!(pool.run(reports(1)).await.unwrap(), 2);
+        assert_eq!(pool.stats().restarts.total(), 0);
+        pool.shutdown().await.unwrap();
+    });
+}
+
 /// What the tasks' own threads do is no call's doing, but still its end.
 #[procpool::task]
 fn abort_in_a_thread(ledger: &str) {

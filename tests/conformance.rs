@@ -1,0 +1,206 @@
+//! `CONFORMANCE.md` is complete and true: every promise and every test of
+//! CPython's has a row, and every row a test that exists, or a reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// CPython's tests of pools and executors, by class.
+const CPYTHON: &[(&str, &str)] = &[
+    (
+        "_TestPool",
+        "test_apply test_map test_starmap test_starmap_async test_map_async \
+         test_map_async_callbacks test_map_chunksize test_map_handle_iterable_exception \
+         test_async test_async_timeout test_imap test_imap_unordered \
+         test_imap_unordered_handle_iterable_exception test_make_pool test_terminate \
+         test_empty_iterable test_context test_traceback test_wrapped_exception \
+         test_map_no_failfast test_enter test_resource_warning",
+    ),
+    ("_TestPoolWorkerErrors", "test_async_error_callback test_unpickleable_result"),
+    (
+        "_TestPoolWorkerLifetime",
+        "test_pool_worker_lifetime test_pool_maxtasksperchild_invalid \
+         test_worker_finalization_via_atexit_handler_of_multiprocessing",
+    ),
+    ("TestInitializers", "test_pool_initializer"),
+    ("TestStdinBadfiledescriptor", "test_pool_in_process"),
+    ("TestNoForkBomb", "test_noforkbomb"),
+    ("TestPoolNotLeakOnFailure", "test_pool"),
+    (
+        "ExecutorTest",
+        "test_submit test_submit_keyword test_map test_map_exception test_map_timeout \
+         test_map_buffersize_type_validation test_map_buffersize_value_validation \
+         test_map_buffersize test_map_buffersize_on_infinite_iterable \
+         test_map_buffersize_on_multiple_infinite_iterables \
+         test_map_buffersize_without_iterable test_map_buffersize_when_buffer_is_full \
+         test_shutdown_race_issue12456 test_no_stale_references test_max_workers_negative \
+         test_free_reference",
+    ),
+    (
+        "ProcessPoolExecutorTest",
+        "test_max_workers_too_large test_sysconf_permission_error test_killed_child \
+         test_broken_process_pool_traceback test_map_chunksize test_traceback \
+         test_traceback_when_child_process_terminates_abruptly \
+         test_ressources_gced_in_workers test_saturation test_idle_process_reuse_one \
+         test_idle_process_reuse_multiple test_max_tasks_per_child \
+         test_max_tasks_per_child_defaults_to_spawn_context \
+         test_max_tasks_per_child_pending_tasks_gh115634 \
+         test_shutdown_no_wait_max_tasks_gh119592 \
+         test_gc_during_max_tasks_worker_exit_gh152967 \
+         test_force_shutdown_during_max_tasks_worker_exit \
+         test_failed_worker_replacement_breaks_pool test_max_tasks_early_shutdown \
+         test_python_finalization_error test_terminate_workers test_kill_workers \
+         test_force_shutdown_workers_invalid_op test_force_shutdown_workers \
+         test_force_shutdown_workers_dead_workers test_force_shutdown_workers_not_started_yet \
+         test_force_shutdown_workers_stops_pool",
+    ),
+    (
+        "ExecutorDeadlockTest",
+        "test_error_at_task_pickle test_exit_at_task_unpickle test_error_at_task_unpickle \
+         test_crash_at_task_unpickle test_crash_during_func_exec_on_worker \
+         test_exit_during_func_exec_on_worker test_error_during_func_exec_on_worker \
+         test_crash_during_result_pickle_on_worker test_exit_during_result_pickle_on_worker \
+         test_error_during_result_pickle_on_worker \
+         test_error_during_result_unpickle_in_result_handler \
+         test_exit_during_result_unpickle_in_result_handler test_shutdown_deadlock \
+         test_shutdown_deadlock_pickle test_crash_big_data \
+         test_gh105829_should_not_deadlock_if_wakeup_pipe_full",
+    ),
+    ("InitializerMixin", "test_initializer"),
+    ("FailingInitializerMixin", "test_initializer"),
+    ("FailingInitializerResourcesTest", "test_spawn test_forkserver"),
+    (
+        "ExecutorShutdownTest",
+        "test_run_after_shutdown test_interpreter_shutdown \
+         test_submit_after_interpreter_shutdown test_hang_issue12364 test_cancel_futures \
+         test_hang_gh83386 test_hang_gh94440",
+    ),
+    (
+        "ProcessPoolShutdownTest",
+        "test_processes_terminate test_context_manager_shutdown test_del_shutdown \
+         test_shutdown_no_wait",
+    ),
+    (
+        "WaitTests",
+        "test_first_completed test_first_completed_some_already_completed \
+         test_first_exception test_first_exception_some_already_complete \
+         test_first_exception_one_already_failed test_all_completed test_timeout test_20369",
+    ),
+    (
+        "AsCompletedTests",
+        "test_no_timeout test_future_times_out test_duplicate_futures \
+         test_free_reference_yielded_future test_correct_timeout_exception_msg",
+    ),
+    (
+        "FutureTests",
+        "test_done_callback_with_result test_done_callback_with_exception \
+         test_done_callback_with_cancel test_done_callback_raises \
+         test_done_callback_already_successful test_done_callback_already_failed \
+         test_done_callback_already_cancelled test_done_callback_raises_already_succeeded \
+         test_repr test_cancel test_cancelled test_done test_running test_result_with_timeout \
+         test_result_with_success test_result_with_cancel test_exception_with_timeout \
+         test_exception_with_success test_multiple_set_result test_multiple_set_exception",
+    ),
+];
+
+const FEATURES: &[(char, u32)] = &[('C', 36), ('K', 10)];
+
+struct Row {
+    id: String,
+    tests: Vec<String>,
+    reason: String,
+}
+
+fn rows(text: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for line in text.lines().filter(|l| l.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        if cells[0] == "row" || cells[0].starts_with("---") {
+            continue;
+        }
+        let (tests, reason) = match cells[..] {
+            [_, tests, reason] | [_, _, tests, reason] => (tests, reason),
+            _ => panic!("a row has three or four cells: {line}"),
+        };
+        let tests = tests.split(',').map(|t| t.trim().trim_matches('`').to_owned());
+        rows.push(Row {
+            id: cells[0].to_owned(),
+            tests: tests.filter(|t| !t.is_empty()).collect(),
+            reason: reason.to_owned(),
+        });
+    }
+    rows
+}
+
+/// Every `file::test` of this directory.
+fn existing() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(directory()).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|e| e != "rs") {
+            continue;
+        }
+        let file = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let mut is_test = false;
+        for line in source.lines() {
+            if let Some(rest) = line.strip_prefix("fn ")
+                && is_test
+            {
+                let name = rest.split('(').next().unwrap();
+                found.insert(format!("{file}::{name}"));
+            }
+            is_test = line == "#[test]" || (is_test && line.starts_with("#["));
+        }
+    }
+    found
+}
+
+fn directory() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn table() -> Vec<Row> {
+    rows(&std::fs::read_to_string(directory().join("CONFORMANCE.md")).unwrap())
+}
+
+#[test]
+fn every_row_has_a_test_that_exists_or_a_reason() {
+    let existing = existing();
+    assert!(existing.contains("conformance::every_row_has_a_test_that_exists_or_a_reason"));
+    let mut wrong = Vec::new();
+    for row in table() {
+        if row.tests.is_empty() && row.reason.len() < 10 {
+            wrong.push(format!("{} has neither a test nor a reason", row.id));
+        }
+        // Tests a reason speaks of have to exist as well.
+        let mentioned = row.reason.split([' ', ';', ',']).filter(|w| w.contains("::"));
+        for test in row.tests.iter().map(String::as_str).chain(mentioned) {
+            if !existing.contains(test) {
+                wrong.push(format!("{}: there is no test {test}", row.id));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_promise_has_one_row() {
+    let mut expected: BTreeSet<String> = BTreeSet::new();
+    for (letter, n) in FEATURES {
+        expected.extend((1..=*n).map(|i| format!("{letter}{i}")));
+    }
+    for (class, tests) in CPYTHON {
+        expected.extend(tests.split_whitespace().map(|test| format!("{class}.{test}")));
+    }
+    let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+    for row in table() {
+        *rows.entry(row.id).or_default() += 1;
+    }
+    let missing: Vec<_> = expected.iter().filter(|id| !rows.contains_key(*id)).collect();
+    let unknown: Vec<_> = rows.keys().filter(|id| !expected.contains(*id)).collect();
+    let twice: Vec<_> = rows.iter().filter(|(_, n)| **n > 1).collect();
+    assert!(
+        missing.is_empty() && unknown.is_empty() && twice.is_empty(),
+        "missing: {missing:#?}, unknown: {unknown:#?}, twice: {twice:#?}"
+    );
+}
