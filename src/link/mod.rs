@@ -2,10 +2,9 @@
 //!
 //! Knows no pool and no process.
 
-#[allow(clippy::module_inception)]
-mod link;
+mod driver;
 mod local;
 mod transport;
 
-pub(crate) use link::{Link, LinkEnd};
+pub(crate) use driver::{Link, LinkEnd};
 pub(crate) use local::Local;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::config::{Config, Limits, MAX_DEPTH, Sandbox, StartMethod, Stderr};
 use super::dispatcher::{HELLO_TIMEOUT, InitCheck, Parts, Shared, fault_error};
-use super::pool::ProcessPool;
+use super::process_pool::ProcessPool;
 use super::restart::{RestartPolicy, Restarts};
 use super::scheduler::{self, Scheduler};
 use crate::process::{

@@ -1,6 +1,6 @@
 //! The process pool.
 //!
-//! Reading order: what a user asks for (`builder`, `config`, `pool`), what they
+//! Reading order: what a user asks for (`builder`, `config`, `process_pool`), what they
 //! get back (`run`, `handle`, `map`), how it is decided (`scheduler`, `restart`),
 //! and how it is done (`dispatcher`, `worker`, `job`). Knows no file descriptor.
 
@@ -15,8 +15,7 @@ mod histogram;
 mod job;
 mod map;
 mod options;
-#[allow(clippy::module_inception)]
-mod pool;
+mod process_pool;
 mod restart;
 mod run;
 mod scheduler;
@@ -31,7 +30,7 @@ pub use handle::AsyncResult;
 pub use histogram::Histogram;
 pub use map::{Map, Results, TryMap};
 pub use options::OnDrop;
-pub use pool::{ProcessPool, TrySubmit, TrySubmitError};
+pub use process_pool::{ProcessPool, TrySubmit, TrySubmitError};
 pub use restart::RestartPolicy;
 pub use run::Run;
 pub use source::{IntoSource, Source, ViaIterator, ViaStream};

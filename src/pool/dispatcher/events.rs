@@ -1,0 +1,262 @@
+//! What workers say, and what supervision says of them.
+
+use super::*;
+
+impl Shared {
+    pub(super) fn handle(&self, worker: &Arc<Worker>, events: &mut Vec<ParentEvent>, now: Nanos) {
+        if events.is_empty() {
+            return;
+        }
+        let key = worker.key;
+        let mut effects = Effects::default();
+        let mut core = self.lock();
+        let ended = events
+            .iter()
+            .filter(|e| {
+                matches!(e, ParentEvent::Value { .. } | ParentEvent::Fault { .. })
+                    || matches!(e, ParentEvent::Items { last: true, .. })
+            })
+            .count();
+        if ended > 0 {
+            core.scheduler.batch(key, ended, now);
+        }
+        for event in events.drain(..) {
+            self.event(&mut core, &mut effects, worker, event, now);
+        }
+        if let (true, Some(max), Some(pid)) = (ended > 0, self.config.max_memory, worker.pid())
+            && sys::resident_bytes(pid).is_some_and(|bytes| bytes > max)
+        {
+            debug!(worker = %worker.name, "worker is over its memory and is replaced");
+            core.scheduler.retire(key, now);
+        }
+        self.perform(&mut core, &mut effects, now);
+        drop(core);
+        self.finish(effects);
+    }
+
+    pub(super) fn event(
+        &self,
+        core: &mut Core,
+        effects: &mut Effects,
+        worker: &Arc<Worker>,
+        event: ParentEvent,
+        now: Nanos,
+    ) {
+        let key = worker.key;
+        match event {
+            ParentEvent::Value { id, value } => {
+                if let Some(job) = core.scheduler.completed(key, id, now) {
+                    core.counts.done += 1;
+                    effects.values.push((job, value));
+                }
+            }
+            ParentEvent::Fault { id, fault } => {
+                if !core.scheduler.retry(key, id, now)
+                    && let Some(job) = core.scheduler.completed(key, id, now)
+                {
+                    core.counts.failed += 1;
+                    if self.config.recycle_on_panic && matches!(fault, Fault::Panicked(_)) {
+                        core.scheduler.retire(key, now);
+                    }
+                    effects.faults.push((job, fault));
+                }
+            }
+            ParentEvent::Items { id, count, last, results } => {
+                if let Some(Job { sink: Sink::Chunk(chunk), entry, .. }) =
+                    core.scheduler.job_mut(id)
+                {
+                    let task = entry.name;
+                    let first = chunk.base + chunk.seen as usize;
+                    chunk.seen += count;
+                    let _ = chunk.parts.send(Part::Items { first, count, results, task });
+                    if last {
+                        chunk.group.remove(id);
+                    }
+                }
+                if last && core.scheduler.completed(key, id, now).is_some() {
+                    core.counts.done += 1;
+                }
+            }
+            ParentEvent::Cancelled { id } => {
+                // An async call dropped at our wish, or a blocking chunk of which
+                // the worker gives the rest back.
+                if let Some(job) = core.scheduler.completed(key, id, now)
+                    && let Some((rest, items)) = job.rest()
+                {
+                    core.counts.failed += 1;
+                    core.resubmit(effects, rest, items, now);
+                }
+            }
+            ParentEvent::Progress { id, done, total } => {
+                if let Some(Job { extra: Some(extra), .. }) = core.scheduler.job_mut(id)
+                    && extra.progress.is_some()
+                {
+                    effects.progress.push(((**extra).clone(), done, total));
+                }
+            }
+            ParentEvent::HelloAccepted => {
+                let welcome = Welcome { name: worker.name.clone(), ..self.welcome.clone() };
+                match worker.welcome(&welcome) {
+                    Ok(()) => {
+                        let limit = self.config.start_timeout.map(|t| t.as_nanos() as u64);
+                        core.scheduler.worker_greeted(key, limit, now);
+                    }
+                    Err(e) => {
+                        core.start_failed(start_error(format!("it could not be welcomed: {e}")));
+                        worker.explained.store(true, Ordering::Relaxed);
+                        worker.kill();
+                    }
+                }
+            }
+            ParentEvent::Ready(result) => {
+                let result = match result {
+                    Ok(value) => self.init_check.as_ref().map_or(Ok(()), |check| check(value)),
+                    Err(fault) => Err(fault_error(fault)),
+                };
+                match result {
+                    Ok(()) => {
+                        debug!(worker = %worker.name, pid = worker.pid(), "worker ready");
+                        core.scheduler.worker_ready(key, now);
+                        let all = core.scheduler.ready_workers() as u32;
+                        if all >= core.scheduler.target()
+                            && let Some(building) = core.building.take()
+                        {
+                            let _ = building.send(Ok(()));
+                        }
+                    }
+                    Err(error) => {
+                        let reason = format!("its initializer failed: {error}");
+                        core.start_failed(start_error(reason).with_source(error));
+                        worker.explained.store(true, Ordering::Relaxed);
+                        worker.kill();
+                    }
+                }
+            }
+            ParentEvent::Goodbye => {}
+        }
+    }
+
+    /// The task that moves one worker's bytes, on the pool's runtime.
+    pub(super) async fn drive(self: Arc<Self>, worker: Arc<Worker>) {
+        /// Tells when the runtime drops the task instead of finishing it.
+        struct Guard(Option<Arc<Shared>>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                if let Some(shared) = self.0.take() {
+                    shared.runtime_gone();
+                }
+            }
+        }
+        let mut guard = Guard(Some(self.clone()));
+        let mut events = Vec::new();
+        loop {
+            let end = poll_fn(|cx| {
+                // Held until the events are dealt with: see `exited`.
+                let mut rx = worker.link.receiver();
+                let polled = worker.link.poll(&mut rx, cx, &mut events);
+                if !events.is_empty() {
+                    self.handle(&worker, &mut events, self.now());
+                }
+                polled
+            })
+            .await;
+            match end {
+                Ok(()) => {}
+                Err(LinkEnd::Closed) => {
+                    let now = self.now();
+                    self.act(|core| core.scheduler.worker_broken(worker.key, now));
+                    break;
+                }
+                Err(LinkEnd::Violation(violation)) => {
+                    self.violated(&worker, &violation.to_string());
+                    break;
+                }
+            }
+        }
+        guard.0 = None;
+    }
+
+    pub(super) fn violated(&self, worker: &Worker, violation: &str) {
+        warn!(worker = %worker.name, violation, "worker broke the protocol and is killed");
+        self.act(|core| {
+            core.scheduler.worker_violated(worker.key, violation);
+            core.start_failed_if_starting(worker.key, || start_error(violation.to_owned()));
+            worker.explained.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+pub(super) fn token(key: WorkerKey) -> u64 {
+    u64::from(key.serial) << 32 | u64::from(key.index)
+}
+
+pub(super) fn key(token: u64) -> WorkerKey {
+    WorkerKey { index: token as u32, serial: (token >> 32) as u32 }
+}
+
+impl Watcher for Shared {
+    fn spawned(&self, token: u64, result: io::Result<Child>) {
+        let key = key(token);
+        let now = self.now();
+        match result {
+            Ok(child) => {
+                let worker = self.lock().worker(key);
+                let Some(worker) = worker else {
+                    return child.kill();
+                };
+                debug!(worker = %worker.name, pid = child.pid(), "worker started");
+                worker.started(child);
+                if let Some(me) = self.me.upgrade() {
+                    self.runtime.spawn(me.drive(worker));
+                }
+            }
+            Err(e) => self.act(|core| self.spawn_failed(core, key, &e, now)),
+        }
+    }
+
+    fn exited(&self, token: u64, obituary: Obituary) {
+        let key = key(token);
+        let worker = self.lock().worker(key);
+        let Some(worker) = worker else { return };
+        // Whoever reads this worker's events deals with them before it lets go
+        // of the receiver, so from here on there are no others but these.
+        let mut rx = worker.link.receiver();
+        let mut events = Vec::new();
+        let block = &worker.block;
+        let drained = worker.link.drain(&mut rx, &mut events, |received| {
+            [block.unwritten(received), block.open_items().unwrap_or_default()]
+        });
+        let now = self.now();
+        self.handle(&worker, &mut events, now);
+        let lost: Vec<(u64, bool)> = worker.link.with_session(|session| {
+            session
+                .outstanding()
+                .map(|(slot, id, seen)| (id, seen > 0 || block.may_have_begun(slot, id)))
+                .collect()
+        });
+        if obituary.reason == ExitReason::Exited(0) {
+            debug!(worker = %worker.name, pid = obituary.pid, "worker exited");
+        } else {
+            debug!(worker = %worker.name, pid = obituary.pid, reason = %obituary.reason, calls = lost.len(), "worker ended");
+        }
+        let obituary = Arc::new(obituary);
+        self.act(|core| {
+            if let Err(violation) = &drained {
+                core.scheduler.worker_violated(key, &violation.to_string());
+            }
+            if !worker.explained.load(Ordering::Relaxed) {
+                core.start_failed_if_starting(key, || start_error_of(&worker, &obituary));
+            }
+            core.scheduler.worker_lost(key, &obituary, &lost, now);
+            core.workers[key.index as usize] = None;
+        });
+    }
+
+    fn tick(&self, _: Instant) -> Option<Instant> {
+        self.armed.store(u64::MAX, Ordering::Release);
+        let now = self.now();
+        self.act(|core| core.scheduler.handle_timeout(now));
+        // Whatever is next has armed the timer by itself.
+        None
+    }
+}
