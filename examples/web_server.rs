@@ -32,12 +32,9 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::io::Cursor;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -47,8 +44,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use image::{ImageError, ImageFormat, ImageReader};
-use procpool::{AsyncResult, Limits, ProcessPool, TrySubmitError};
-use serde::de::DeserializeOwned;
+use procpool::{Limits, ProcessPool, TrySubmitError};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -135,15 +131,14 @@ async fn make_thumbnail(
     }
     // A full queue is an answer too: better a quick "come again" than a client
     // that waits behind a thousand others. `pool.run` would wait for a place.
-    let call = app.pool.try_spawn(thumbnail(image, w, h)).map_err(|e| match e {
+    let call = app.pool.run(thumbnail(image, w, h)).timeout(app.deadline).try_spawn();
+    let call = call.map_err(|e| match e {
         TrySubmitError::Full(_) => Failure::Full,
         TrySubmitError::Refused(error) => Failure::Pool(error),
-        other => Failure::Other(other.to_string()),
     })?;
-    // When the client goes away, axum drops this future; when the time is over,
-    // `timeout` drops the call. Either way the guard tells the pool.
-    let call = AbortOnDrop(call);
-    let result = tokio::time::timeout(app.deadline, call).await.map_err(|_| Failure::TooSlow)??;
+    // When the client goes away, axum drops this future, and with it the handle:
+    // that stops the call.
+    let result = call.abort_on_drop().await?;
     let png = result.map_err(Failure::Image)?;
     Ok(([(header::CONTENT_TYPE, "image/png")], png).into_response())
 }
@@ -195,9 +190,7 @@ enum Failure {
     BadSize,
     Image(BadImage),
     Full,
-    TooSlow,
     Pool(procpool::Error),
-    Other(String),
 }
 
 impl From<procpool::Error> for Failure {
@@ -221,7 +214,9 @@ impl IntoResponse for Failure {
                 (StatusCode::UNPROCESSABLE_ENTITY, text).into_response()
             }
             Failure::Full => unavailable("too many requests are waiting\n"),
-            Failure::TooSlow => (StatusCode::GATEWAY_TIMEOUT, "it took too long\n").into_response(),
+            Failure::Pool(error) if error.is_timeout() => {
+                (StatusCode::GATEWAY_TIMEOUT, "it took too long\n").into_response()
+            }
             Failure::Pool(error) if error.is_closed() => unavailable("the server is stopping\n"),
             Failure::Pool(error) => {
                 // The cause, with the signal and the pid, is for us to see.
@@ -233,37 +228,12 @@ impl IntoResponse for Failure {
                 };
                 (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
             }
-            Failure::Other(text) => {
-                eprintln!("thumbnail failed: {text}");
-                (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong\n").into_response()
-            }
         }
     }
 }
 
 fn unavailable(text: &'static str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], text).into_response()
-}
-
-/// Stops a call when nobody waits for it any more.
-///
-/// The future of `pool.run` does that by itself. An `AsyncResult` is like tokio's
-/// `JoinHandle`: dropping it lets the call go on.
-struct AbortOnDrop<R: DeserializeOwned + Send + 'static>(AsyncResult<R>);
-
-impl<R: DeserializeOwned + Send + 'static> Future for AbortOnDrop<R> {
-    type Output = Result<R, procpool::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx)
-    }
-}
-
-impl<R: DeserializeOwned + Send + 'static> Drop for AbortOnDrop<R> {
-    fn drop(&mut self) {
-        // Does nothing to a call that is done.
-        self.0.abort();
-    }
 }
 
 // From start to end.

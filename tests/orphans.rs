@@ -58,6 +58,8 @@ enum End {
 /// Starts a process that outlives it, if it can.
 #[procpool::task]
 fn start_a_sleeper() -> u32 {
+    // Left to its fate on purpose.
+    #[allow(clippy::zombie_processes)]
     let sleeper = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
     sleeper.id()
 }

@@ -32,8 +32,10 @@ fn spin() -> u64 {
 
 #[procpool::task]
 fn spin_if(x: u64) -> u64 {
-    while x == 3 {
-        std::hint::spin_loop();
+    if x == 3 {
+        loop {
+            std::hint::spin_loop();
+        }
     }
     x
 }
@@ -229,6 +231,22 @@ fn retries_after_a_death_count_for_every_element_of_a_map() {
         for n in [1, 5] {
             let done = pool.map(works_at, inputs).chunk_size(n).retries(2).await.unwrap();
             assert_eq!(done, [1, 2, 1, 3, 1], "chunks of {n}");
+            let results = pool.try_map(works_at, inputs).chunk_size(n).retries(1).await.unwrap();
+            let ok: Vec<bool> = results.iter().map(Result::is_ok).collect();
+            assert_eq!(ok, [true, true, true, false, true]);
+        }
+        pool.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn retries_after_a_panic_count_for_every_element_of_a_map() {
+    common::run(|| async {
+        let pool = builder(1).stderr(Stderr::Null).build().await.unwrap();
+        let inputs = [(1, false), (2, false), (2, true), (3, false), (1, true)];
+        for n in [1, 5] {
+            let done = pool.map(works_at, inputs).chunk_size(n).retries(2).await.unwrap();
+            assert_eq!(done, [1, 2, 2, 3, 1], "chunks of {n}");
             let results = pool.try_map(works_at, inputs).chunk_size(n).retries(1).await.unwrap();
             let ok: Vec<bool> = results.iter().map(Result::is_ok).collect();
             assert_eq!(ok, [true, true, true, false, true]);

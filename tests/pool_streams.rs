@@ -256,10 +256,7 @@ fn errors_of_the_input_appear_in_their_place() {
 fn a_panicking_input_reaches_the_consumer_after_valid_results() {
     common::run(|| async {
         let pool = pool(1).await;
-        let input = (0..10).map(|x: u64| {
-            assert_ne!(x, 4, "the input is broken");
-            x
-        });
+        let input = (0..10_u64).inspect(|x| assert_ne!(*x, 4, "the input is broken"));
         let mine = pool.clone();
         let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
         let consumer = tokio::spawn(async move {

@@ -26,8 +26,8 @@ async fn futures_can_be_sent(pool: ProcessPool) {
     future(&pool.map(one, 0..3));
     future(&pool.try_map(one, vec![1, 2]));
     // As tokio and the futures crate take them.
-    let _ = tokio::spawn(pool.run(one(1)));
-    let _ = tokio::spawn(pool.map(one, 0..3));
+    drop(tokio::spawn(pool.run(one(1))));
+    drop(tokio::spawn(pool.map(one, 0..3)));
     let _ = futures::future::join_all((0..3).map(|x| pool.run(one(x)))).await;
     fn stream<S: futures::Stream + Send + Unpin>(_: &S) {}
     stream(&pool.imap(one, 0..3));

@@ -179,6 +179,10 @@ impl<F, S: Source, R> Feed<F, S, R> {
         if self.chunk.entry.is_some_and(Entry::is_async) {
             return 1;
         }
+        // What may be run again is kept, and told of, as a call of its own.
+        if self.options.as_ref().is_some_and(|o| o.retries > 0) {
+            return 1;
+        }
         if let Some(n) = self.chunk_size {
             return n;
         }

@@ -27,6 +27,7 @@ pub struct AsyncResult<R> {
     /// 0: it was not even submitted, and `state` says why.
     id: u64,
     state: State<R>,
+    abort_on_drop: bool,
 }
 
 enum State<R> {
@@ -41,6 +42,34 @@ enum State<R> {
 
 impl<R> Unpin for AsyncResult<R> {}
 
+impl<R> Drop for AsyncResult<R> {
+    fn drop(&mut self) {
+        if self.abort_on_drop {
+            self.abort();
+        }
+    }
+}
+
+impl<R> AsyncResult<R> {
+    /// Has dropping the handle stop the call, as dropping a
+    /// [`Run`](super::Run) does.
+    pub fn abort_on_drop(mut self) -> Self {
+        self.abort_on_drop = true;
+        self
+    }
+
+    /// Stops the call: one that waits vanishes, one that runs is stopped as when
+    /// a [`Run`](super::Run) is dropped. Its result is then a cancelled error,
+    /// unless it is done already.
+    pub fn abort(&self) {
+        match &self.state {
+            State::Waiting(_) => self.shared.cancel(self.id),
+            State::Task { abort, .. } => abort.abort(),
+            State::Known(_) => {}
+        }
+    }
+}
+
 impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -48,10 +77,15 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
         result: oneshot::Receiver<Outcome>,
     ) -> Self {
         match sent {
-            Ok(id) => AsyncResult { shared, id, state: State::Waiting(result) },
-            Err(error) => {
-                AsyncResult { shared, id: 0, state: State::Known(Some(Box::new(Err(error)))) }
+            Ok(id) => {
+                AsyncResult { shared, id, state: State::Waiting(result), abort_on_drop: false }
             }
+            Err(error) => AsyncResult {
+                shared,
+                id: 0,
+                state: State::Known(Some(Box::new(Err(error)))),
+                abort_on_drop: false,
+            },
         }
     }
 
@@ -60,7 +94,7 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
         result: oneshot::Receiver<Result<R, Error>>,
         abort: AbortHandle,
     ) -> Self {
-        AsyncResult { shared, id: 0, state: State::Task { result, abort } }
+        AsyncResult { shared, id: 0, state: State::Task { result, abort }, abort_on_drop: false }
     }
 
     /// The result, once it is there. The same as awaiting the handle.
@@ -116,17 +150,6 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
         match &self.state {
             State::Known(Some(result)) => Some(result.is_ok()),
             _ => None,
-        }
-    }
-
-    /// Stops the call: one that waits vanishes, one that runs is stopped as when
-    /// a [`Run`](super::Run) is dropped. Its result is then a cancelled error,
-    /// unless it is done already.
-    pub fn abort(&self) {
-        match &self.state {
-            State::Waiting(_) => self.shared.cancel(self.id),
-            State::Task { abort, .. } => abort.abort(),
-            State::Known(_) => {}
         }
     }
 

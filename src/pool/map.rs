@@ -49,7 +49,8 @@ impl<F, S: Source, R> Map<F, S, R> {
     /// Default: the elements divided by four times the workers, so that each
     /// worker gets about four chunks; less where elements are large, and for
     /// inputs of unknown length growing from 1. Calls of async tasks are always
-    /// sent one by one, so that a worker runs several at a time.
+    /// sent one by one, so that a worker runs several at a time; so are elements
+    /// that may be run again.
     #[doc(alias = "chunksize")]
     pub fn chunk_size(mut self, n: usize) -> Self {
         self.feed.chunk_size = Some(n);

@@ -3,14 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::builder::Builder;
 use super::dispatcher::Shared;
 use super::handle::AsyncResult;
-use super::job::Sink;
 use super::map::{Map, Results, TryMap};
-use super::run::{Run, Submit};
+use super::run::Run;
 use super::scheduler::WorkerState;
 use super::source::IntoSource;
 use super::stats::{PoolStats, Restarts, WorkerInfo, WorkerStatus};
@@ -66,7 +63,6 @@ impl Drop for Handle {
 
 /// Why a call was not taken at once.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum TrySubmitError<C> {
     /// The queue is full; here is the call with its arguments.
     Full(C),
@@ -155,25 +151,14 @@ impl ProcessPool {
         self.spawn(task.make(args))
     }
 
-    /// Submits a call now if the queue has a place for it.
+    /// Submits a call now if the queue has a place for it. With options:
+    /// [`run`](ProcessPool::run), then [`Run::try_spawn`].
     ///
     /// # Errors
     /// `Full` gives the call back with its arguments; `Refused` says why the pool
     /// does not take it.
     pub fn try_spawn<C: IntoCall>(&self, call: C) -> TrySubmit<C::Output, C::Kind> {
-        let (sender, result) = oneshot::channel();
-        let prepared = self
-            .shared()
-            .prepare(call.into_call(), None, Sink::One(sender))
-            .map_err(TrySubmitError::Refused)?;
-        match self.shared().try_submit(prepared, None) {
-            Ok(id) => Ok(AsyncResult::new(self.shared().clone(), Ok(id), result)),
-            Err(Submit::Full(prepared)) => Err(TrySubmitError::Full(Call::from_parts(
-                prepared.job.entry,
-                prepared.job.payload,
-            ))),
-            Err(Submit::Error(error)) => Err(TrySubmitError::Refused(error)),
-        }
+        self.run(call).try_spawn()
     }
 
     /// Submits `task` with `args` now if the queue has a place.
@@ -387,7 +372,8 @@ impl ProcessPool {
         }
     }
 
-    /// Every worker at this moment.
+    /// Every worker at this moment, those on their way out beside their
+    /// successors.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         let core = self.shared().lock();

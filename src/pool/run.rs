@@ -13,10 +13,11 @@ use super::dispatcher::{Refusal, Shared};
 use super::handle::AsyncResult;
 use super::job::{Extra, Job, Outcome, Sink};
 use super::options::{OnDrop, Options, option_methods};
+use super::process_pool::{TrySubmit, TrySubmitError};
 use super::scheduler::{Lane, Request, Timing};
 use super::waiter::Waiter;
 use crate::process::{Error, ErrorKind, Progress};
-use crate::task::{Call, Fault, catch, decode_output};
+use crate::task::{Call, Fault, TaskKind, catch, decode_output};
 use crate::wire::Payload;
 
 /// A call on its way through a pool: a future of its result.
@@ -98,6 +99,32 @@ impl<R: DeserializeOwned + Send + 'static, K> Run<R, K> {
             .prepare(call, self.options.as_deref(), Sink::One(sender))
             .and_then(|p| self.shared.submit_now(p));
         AsyncResult::new(self.shared.clone(), sent, result)
+    }
+}
+
+impl<R: DeserializeOwned + Send + 'static, K: TaskKind> Run<R, K> {
+    /// Submits the call now, with its options, if the queue has a place for it.
+    ///
+    /// # Errors
+    /// `Full` gives the call back with its arguments; `Refused` says why the pool
+    /// does not take it.
+    pub fn try_spawn(mut self) -> TrySubmit<R, K> {
+        let State::New(call) = std::mem::replace(&mut self.state, State::Done) else {
+            unreachable!("a Run that was polled is pinned away from here")
+        };
+        let (sender, result) = oneshot::channel();
+        let prepared = self
+            .shared
+            .prepare(call, self.options.as_deref(), Sink::One(sender))
+            .map_err(TrySubmitError::Refused)?;
+        match self.shared.try_submit(prepared, None) {
+            Ok(id) => Ok(AsyncResult::new(self.shared.clone(), Ok(id), result)),
+            Err(Submit::Full(prepared)) => {
+                let Job { entry, payload, .. } = prepared.job;
+                Err(TrySubmitError::Full(Call::from_parts(entry, payload)))
+            }
+            Err(Submit::Error(error)) => Err(TrySubmitError::Refused(error)),
+        }
     }
 }
 

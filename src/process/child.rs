@@ -92,6 +92,7 @@ struct Worker {
     out: SharedOutgoing,
     watchdog: Arc<Watchdog>,
     limits: DecodeLimits,
+    max_message: u64,
     output: Output,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -162,6 +163,7 @@ fn start() -> io::Result<Worker> {
         out,
         watchdog,
         limits,
+        max_message: welcome.max_message,
         output: Output::new(),
         runtime: None,
     };
@@ -229,6 +231,11 @@ impl Services for WorkerServices {
         meta[8..].copy_from_slice(&total.to_le_bytes());
         let header = Header::new(Kind::Progress, slot, id, 0);
         let mut out = lock(&self.out);
+        // An item of a chunk: its results are being collected where the message
+        // would go, and nobody can listen to a chunk's reports.
+        if out.is_open() {
+            return;
+        }
         if out.message(header, &meta, &Payload::empty()).and_then(|()| out.flush()).is_err() {
             sys::kill_own_group();
         }
@@ -410,7 +417,8 @@ impl Worker {
         // A chunk that was given up may have left something.
         output.reset();
         let result = with_current(current, || catch(|| run(&mut args, output)))
-            .unwrap_or_else(|panic| Err(args.blame(output, panic)));
+            .unwrap_or_else(|panic| Err(args.blame(output, panic)))
+            .and_then(|()| admit(output.builder.len(), self.max_message));
         failpoint::hit("ran");
         let builder = std::mem::take(&mut output.builder);
         output.reset();
@@ -464,6 +472,7 @@ impl Worker {
             output.builder.head.push(0);
             let result =
                 catch(|| run(args, output)).unwrap_or_else(|panic| Err(args.blame(output, panic)));
+            let result = result.and_then(|()| admit(output.builder.len(), self.max_message));
             let mut lost_place = false;
             if let Err(fault) = result {
                 // Where an argument could not be decoded, nobody knows where
@@ -605,7 +614,7 @@ impl Worker {
             return;
         }
         let TaskBody::Async(run) = entry.body else { unreachable!("asked before") };
-        let limits = self.limits;
+        let (limits, max) = (self.limits, self.max_message);
         let claimed = Arc::new(AtomicBool::new(false));
         let (out, done, mine) = (self.out.clone(), done.clone(), claimed.clone());
         let current = current(slot, id, meta);
@@ -617,6 +626,9 @@ impl Worker {
             if mine.swap(true, Ordering::AcqRel) {
                 return;
             }
+            let result = result.and_then(|encoded| {
+                admit(encoded.0.len() + usize::from(meta.items > 0), max).map(|()| encoded)
+            });
             let written = answer(&mut lock(&out), slot, id, meta.items > 0, result);
             if written.is_err() {
                 sys::kill_own_group();
@@ -642,6 +654,13 @@ async fn dropped(
     }
     // Has it written.
     let _ = done.send((slot, task.id));
+}
+
+/// Whether a result of this length may be sent: a longer one would be taken for
+/// a breach of the protocol.
+fn admit(len: usize, max: u64) -> Result<(), Fault> {
+    let len = len as u64;
+    if len > max { Err(Fault::TooLarge { len, max }) } else { Ok(()) }
 }
 
 /// Writes the result of one call; `as_item` if it was sent as a chunk of one.

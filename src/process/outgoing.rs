@@ -76,6 +76,11 @@ impl Outgoing {
         self.len == self.written
     }
 
+    /// Whether a frame of items is being filled: then no message can be added.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Adds one message; it is safe from now on, and written by the next
     /// [`Outgoing::flush`] (large ones at once).
     #[inline]

@@ -10,9 +10,22 @@ const MAX_TEXT: usize = 32 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     Panicked(PanicReport),
-    ArgDecode { what: String, reason: String },
-    ResultEncode { type_name: String, reason: String },
-    UnknownTask { id: u32 },
+    ArgDecode {
+        what: String,
+        reason: String,
+    },
+    ResultEncode {
+        type_name: String,
+        reason: String,
+    },
+    UnknownTask {
+        id: u32,
+    },
+    /// The result is longer than a message may be.
+    TooLarge {
+        len: u64,
+        max: u64,
+    },
 }
 
 /// A panic as data.
@@ -52,7 +65,7 @@ impl Fault {
                 cut(type_name, 4096);
                 cut(reason, MAX_TEXT);
             }
-            Fault::UnknownTask { .. } => {}
+            Fault::UnknownTask { .. } | Fault::TooLarge { .. } => {}
         }
         self
     }

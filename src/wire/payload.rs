@@ -232,6 +232,12 @@ pub(crate) const BYTES_INLINE: u8 = 0;
 pub(crate) const BYTES_BLOB: u8 = 1;
 
 impl PayloadBuilder {
+    /// Bytes collected so far.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.head.as_slice().len() + self.blobs.iter().map(Bytes::len).sum::<usize>()
+    }
+
     #[inline]
     pub(crate) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         encode_into(value, &mut self.head)

@@ -164,6 +164,13 @@ impl Shared {
         for worker in effects.kick.iter().chain(&effects.kicks) {
             worker.link.kick();
         }
+        // Before the results: whoever gets one has heard all that came before it.
+        for (extra, done, total) in effects.progress {
+            if let Some(progress) = &extra.progress {
+                // On the driver or the supervision thread: neither may unwind.
+                call_back(|| progress(done, total));
+            }
+        }
         for (job, value) in effects.values {
             if let Sink::One(sender) = job.sink {
                 let _ = sender.send(Ok(value));
@@ -172,12 +179,6 @@ impl Shared {
         for (job, fault) in effects.faults {
             let error = fault_error(fault);
             job.fail(error);
-        }
-        for (extra, done, total) in effects.progress {
-            if let Some(progress) = &extra.progress {
-                // On the driver or the supervision thread: neither may unwind.
-                call_back(|| progress(done, total));
-            }
         }
         for (job, error) in effects.failed {
             job.fail(error);

@@ -47,6 +47,9 @@ pub(in crate::pool) fn fault_error(fault: Fault) -> Error {
             Error::new(ErrorKind::ResultEncode { type_name, reason })
                 .with_progress(Progress::Finished)
         }
+        Fault::TooLarge { len, max } => {
+            Error::new(ErrorKind::TooLarge { len, max }).with_progress(Progress::Finished)
+        }
         Fault::UnknownTask { id } => {
             Error::new(ErrorKind::NotRegistered { task: format!("number {id}") })
         }

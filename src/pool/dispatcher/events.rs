@@ -61,7 +61,10 @@ impl Shared {
                     effects.faults.push((job, fault));
                 }
             }
-            ParentEvent::Items { id, count, last, results } => {
+            ParentEvent::Items { id, count, last, mut results } => {
+                if last && core.retry_item(key, id, &mut results, now) {
+                    return;
+                }
                 if let Some(Job { sink: Sink::Chunk(chunk), entry, .. }) =
                     core.scheduler.job_mut(id)
                 {
@@ -80,9 +83,15 @@ impl Shared {
             ParentEvent::Cancelled { id } => {
                 // An async call dropped at our wish, or a blocking chunk of which
                 // the worker gives the rest back.
-                if let Some(job) = core.scheduler.completed(key, id, now)
-                    && let Some((rest, items)) = job.rest()
-                {
+                let overrun = core.scheduler.overrun(id);
+                let Some(job) = core.scheduler.completed(key, id, now) else {
+                    return;
+                };
+                if let (Some(ending), true) = (overrun, job.entry.is_async()) {
+                    // It was dropped for taking too long: to be told, not to be
+                    // begun again.
+                    self.resolve(core, effects, job, &ending, now);
+                } else if let Some((rest, items)) = job.rest() {
                     core.counts.failed += 1;
                     core.resubmit(effects, rest, items, now);
                 }

@@ -346,6 +346,25 @@ impl Core {
         }
     }
 
+    /// Has the only item of a chunk run again if it failed and may be.
+    fn retry_item(&mut self, key: WorkerKey, id: u64, results: &mut Received, now: Nanos) -> bool {
+        let may = match self.scheduler.job_mut(id) {
+            Some(Job { sink: Sink::Chunk(chunk), .. }) => {
+                chunk.ends.len() == 1 && chunk.request.retries > 0
+            }
+            _ => false,
+        };
+        // The byte in front of an item's result says whether it is a fault.
+        if !may || results.parts().0.first() != Some(&1) || !self.scheduler.retry(key, id, now) {
+            return false;
+        }
+        if let Some(Job { sink: Sink::Chunk(chunk), .. }) = self.scheduler.job_mut(id) {
+            chunk.request.retries -= 1;
+            chunk.request.attempt += 1;
+        }
+        true
+    }
+
     fn ending_error(&self, ending: &Ending) -> Error {
         let progress = |begun: &bool| {
             if *begun { Progress::MayHaveBegun } else { Progress::NotBegun }

@@ -116,6 +116,14 @@ impl<J> Scheduler<J> {
         }
     }
 
+    /// How a chunk ends that is being stopped because an item took too long.
+    pub(in crate::pool) fn overrun(&self, id: u64) -> Option<Ending> {
+        match self.call(id)?.intent {
+            Intent::Overran(phase, limit) => Some(Ending::TimedOut { phase, limit }),
+            _ => None,
+        }
+    }
+
     /// Time has passed.
     pub(in crate::pool) fn handle_timeout(&mut self, now: Nanos) {
         while let Some(&(at, id)) = self.deadlines.first() {

@@ -131,8 +131,15 @@ impl ChildProcess {
         let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::TERM);
     }
 
-    /// Ends the child now (SIGKILL).
+    /// Ends the child, and everything in its group, now (SIGKILL).
     pub(crate) fn kill(&self) {
+        // The group at once and not only when the child is collected: this process
+        // may be about to end, and then nobody will be there to do that.
+        let reaped = self.lock();
+        if !*reaped {
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        }
+        drop(reaped);
         let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL);
     }
 
