@@ -77,7 +77,7 @@ fn taking_a_result_twice_is_a_panic_not_a_hang() {
         let pool = pool(1).await;
         let mut handle = pool.spawn(square(2));
         assert_eq!((&mut handle).await.unwrap(), 4);
-        let again = tokio::spawn(async move { (&mut handle).await });
+        let again = tokio::spawn(handle);
         assert!(again.await.unwrap_err().is_panic());
         pool.shutdown().await.unwrap();
     });
@@ -356,7 +356,8 @@ fn results_outlive_the_order_of_asking() {
         let results = Arc::new(Mutex::new(Vec::new()));
         let mut handles: Vec<_> = (0..100).map(|x| pool.spawn(square(x))).collect();
         while let Some(handle) = handles.pop() {
-            results.lock().unwrap().push(handle.await.unwrap());
+            let result = handle.await.unwrap();
+            results.lock().unwrap().push(result);
         }
         let mut results = std::mem::take(&mut *results.lock().unwrap());
         results.reverse();
