@@ -4,7 +4,6 @@
 mod common;
 mod kit;
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -353,13 +352,11 @@ fn nothing_runs_before_the_first_poll() {
 fn results_outlive_the_order_of_asking() {
     common::run(|| async {
         let pool = pool(2).await;
-        let results = Arc::new(Mutex::new(Vec::new()));
+        let mut results = Vec::new();
         let mut handles: Vec<_> = (0..100).map(|x| pool.spawn(square(x))).collect();
         while let Some(handle) = handles.pop() {
-            let result = handle.await.unwrap();
-            results.lock().unwrap().push(result);
+            results.push(handle.await.unwrap());
         }
-        let mut results = std::mem::take(&mut *results.lock().unwrap());
         results.reverse();
         assert_eq!(results, (0..100).map(|x| x * x).collect::<Vec<_>>());
         pool.shutdown().await.unwrap();

@@ -143,11 +143,16 @@ fn start() -> io::Result<Worker> {
     let block = Arc::new(StatusBlock::open(block.as_fd())?);
     let out = Outgoing::new(socket.try_clone()?, block.clone(), sent as u64);
     let out = Arc::new(Mutex::new(out));
+    let initializer = welcome.initializer.clone();
+    if initializer.is_none() {
+        // Before anything that takes time: the parent makes use of it meanwhile.
+        send_ready(&out, Ok(Payload::empty()))?;
+        session.ready();
+    }
     let watchdog = Watchdog::start(parent, out.clone())?;
     task::install_hook();
     let limits = welcome.decode;
     assembler.set_max_message(welcome.max_message);
-    let initializer = welcome.initializer.clone();
     task::provide_services(Box::new(WorkerServices {
         name: welcome.name,
         depth: welcome.depth,
@@ -167,8 +172,26 @@ fn start() -> io::Result<Worker> {
         output: Output::new(),
         runtime: None,
     };
-    worker.initialize(initializer)?;
+    if let Some((task, args)) = initializer {
+        let result = worker.run_alone(task, args);
+        send_ready(&worker.out, result)?;
+        worker.session.ready();
+    }
     Ok(worker)
+}
+
+/// Tells the parent that calls may come, or why the initializer failed.
+fn send_ready(out: &Mutex<Outgoing>, result: Result<Payload, Fault>) -> io::Result<()> {
+    let mut header = Header::new(Kind::Ready, 0, 0, 0);
+    let payload = result.unwrap_or_else(|fault| {
+        header.flags = Flags::FAILED;
+        encode_fault(fault)
+    });
+    let mut out = lock(out);
+    out.message(header, &[], &payload)?;
+    out.flush()?;
+    failpoint::hit("ready");
+    Ok(())
 }
 
 /// What this process says of itself, as worker or as parent.
@@ -243,26 +266,6 @@ impl Services for WorkerServices {
 }
 
 impl Worker {
-    fn initialize(&mut self, initializer: Option<(u32, Vec<u8>)>) -> io::Result<()> {
-        let mut header = Header::new(Kind::Ready, 0, 0, 0);
-        let mut payload = Payload::empty();
-        if let Some((task, args)) = initializer {
-            match self.run_alone(task, args) {
-                Ok(value) => payload = value,
-                Err(fault) => {
-                    header.flags = Flags::FAILED;
-                    payload = encode_fault(fault);
-                }
-            }
-        }
-        let mut out = lock(&self.out);
-        out.message(header, &[], &payload)?;
-        out.flush()?;
-        failpoint::hit("ready");
-        self.session.ready();
-        Ok(())
-    }
-
     /// Runs one task outside the call protocol.
     fn run_alone(&mut self, task: u32, args: Vec<u8>) -> Result<Payload, Fault> {
         let entry = self.registry.get(task).ok_or(Fault::UnknownTask { id: task })?;

@@ -133,7 +133,7 @@ impl<J> Scheduler<J> {
             self.deadlines.remove(&(at, id));
             self.end_early(id, Intent::Deadline, now);
         }
-        let spare = !self.idle.is_empty() && self.queued == 0;
+        let spare = self.has_spare();
         for i in 0..self.workers.len() {
             let Some(worker) = &self.workers[i] else {
                 continue;
@@ -209,17 +209,20 @@ impl<J> Scheduler<J> {
         1_000 * MS / u64::from(self.limits.target.saturating_mul(20).max(200))
     }
 
+    /// Whether a worker has nothing to do, and the queue nothing for it.
+    fn has_spare(&self) -> bool {
+        !self.idle.is_empty() && self.queued == 0
+    }
+
     /// Takes back what waits behind a long call while others have nothing to do.
     pub(super) fn recall(&mut self, key: WorkerKey, now: Nanos) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
-        if worker.lane != Lane::Blocking
-            || worker.fifo.len() < 2
-            || worker.mark.saturating_add(RECALL_AFTER) > now
-        {
+        if worker.lane != Lane::Blocking || worker.fifo.len() < 2 || worker.recall_due() > now {
             return;
         }
+        worker.recall_at = now + RECALL_AFTER;
         if let Some(&head) = worker.fifo.front() {
             self.clear_behind(key, head);
         }
@@ -228,7 +231,9 @@ impl<J> Scheduler<J> {
     /// When [`Scheduler::handle_timeout`] wants to be called.
     pub(in crate::pool) fn next_timeout(&self) -> Option<Nanos> {
         let mut next = self.deadlines.first().map_or(NEVER, |(at, _)| *at);
-        let many = self.limits.target > 1;
+        // With nobody to give it to, the time for a recall is no event (and, being
+        // past, would come again at once).
+        let spare = self.has_spare();
         let (mut live, mut starting) = (0, false);
         for worker in self.live_workers() {
             next = next.min(worker.kill_at).min(worker.probe_at);
@@ -236,8 +241,8 @@ impl<J> Scheduler<J> {
             if worker.state == WorkerState::Ready {
                 next = next.min(worker.retire_at);
             }
-            if many && worker.lane == Lane::Blocking && worker.fifo.len() > 1 {
-                next = next.min(worker.mark + RECALL_AFTER);
+            if spare && worker.lane == Lane::Blocking && worker.fifo.len() > 1 {
+                next = next.min(worker.recall_due());
             }
             live += u32::from(worker.state != WorkerState::Stopping);
         }

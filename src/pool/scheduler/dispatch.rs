@@ -139,6 +139,11 @@ impl<J> Scheduler<J> {
 }
 
 impl Worker {
+    /// When what waits behind the running call may be taken back.
+    pub(super) fn recall_due(&self) -> Nanos {
+        self.mark.saturating_add(RECALL_AFTER).max(self.recall_at)
+    }
+
     /// Whether a worker that already has calls takes one more.
     fn takes(&self, lane: Lane, async_calls: u32, request: &Request) -> bool {
         if self.state != WorkerState::Ready

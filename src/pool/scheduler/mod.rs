@@ -216,6 +216,8 @@ struct Worker {
     pace: Nanos,
     progress: u64,
     probe_at: Nanos,
+    /// No recall before this time: the last one may have come too late.
+    recall_at: Nanos,
     cpu_base: Nanos,
     exclusive: bool,
     kill_at: Nanos,

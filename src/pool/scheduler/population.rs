@@ -326,6 +326,7 @@ impl<J> Scheduler<J> {
             pace: 0,
             progress: 0,
             probe_at: NEVER,
+            recall_at: 0,
             cpu_base: NEVER,
             exclusive: false,
             kill_at: now.saturating_add(self.limits.start_timeout),
