@@ -437,3 +437,28 @@ fn a_stream_over_a_closed_pool_says_so() {
         assert!(pool.map(square, 0..3).await.unwrap_err().is_closed());
     });
 }
+
+/// A closing pool finishes what it has accepted, a stream's elements too; then the
+/// stream says why it ends.
+#[test]
+fn closing_a_pool_keeps_the_results_on_their_way() {
+    common::run(|| async {
+        let pool = pool(1).await;
+        let gate = Gate::new("close-imap");
+        let held = std::iter::repeat_with(|| (gate.path(), 7_u64));
+        let mut results = pool.imap(hold, held).window(4);
+        let first = tokio::time::timeout(Duration::from_millis(1), results.next()).await;
+        assert!(first.is_err(), "the gate is shut");
+        pool.close();
+        gate.open();
+        for _ in 0..4 {
+            assert_eq!(results.next().await.unwrap().unwrap(), 7);
+        }
+        assert!(results.next().await.unwrap().unwrap_err().is_closed());
+        assert!(results.next().await.is_none());
+        pool.join().await.unwrap();
+        // A list that is cut short is no list.
+        let error = pool.try_map(square, 0..100).chunk_size(1).await.unwrap_err();
+        assert!(error.is_closed());
+    });
+}

@@ -244,8 +244,9 @@ impl Builder {
         self
     }
 
-    /// Replaces a worker after a task panicked in it, for tasks whose state may
-    /// be spoiled by that. Default: it is kept.
+    /// Replaces a worker after a call panicked in it, for tasks whose state may
+    /// be spoiled by that. Elements of a map are not looked at. Default: it is
+    /// kept.
     pub fn recycle_on_panic(mut self, recycle: bool) -> Self {
         self.config.recycle_on_panic = recycle;
         self

@@ -74,6 +74,7 @@ pub(super) struct Feed<F, S: Source, R> {
     total: Option<usize>,
     line: Option<(Prepared, Arc<Waiter>)>,
     refusal: Option<Error>,
+    cut_off: Option<Error>,
     deadline: Option<(Pin<Box<tokio::time::Sleep>>, Duration)>,
     started: bool,
     exhausted: bool,
@@ -105,6 +106,7 @@ impl<F, S: Source, R> Feed<F, S, R> {
             total: None,
             line: None,
             refusal: None,
+            cut_off: None,
             deadline: None,
             started: false,
             exhausted: false,
@@ -323,8 +325,8 @@ impl<F, S: Source, R> Feed<F, S, R> {
         let (request, mut timing) = match made {
             Ok(made) => made,
             Err(error) => {
-                self.refusal = Some(error.with_call(entry.name, None));
-                return;
+                let error = error.with_call(entry.name, None);
+                return self.refused(self.taken - items, items, error);
             }
         };
         // The map's own timer stands for its deadline; the worker is told of it.
@@ -349,13 +351,30 @@ impl<F, S: Source, R> Feed<F, S, R> {
     }
 
     fn submit(&mut self, prepared: Prepared, granted: Option<&Arc<Waiter>>) {
+        let (first, count) = match &prepared.job.sink {
+            Sink::Chunk(chunk) => (chunk.base, chunk.ends.len()),
+            Sink::One(_) => (0, 0),
+        };
         match self.shared.try_submit(prepared, granted) {
             Ok(_) => {}
             Err(Submit::Full(prepared)) => {
                 self.line = Some((prepared, self.shared.wait_for_place()));
             }
-            Err(Submit::Error(error)) => self.refusal = Some(error),
+            Err(Submit::Error(error)) => self.refused(first, count, error),
         }
+    }
+
+    /// The pool takes no more. What it took before still comes; these elements,
+    /// and those of the input that were not asked for, do not.
+    fn refused(&mut self, first: usize, count: usize, error: Error) {
+        self.exhausted = true;
+        self.cut_off = Some(error.clone());
+        let _ = self.parts.0.send(Part::Failed { first, count, error });
+    }
+
+    /// Why the input was not taken to its end, if that is so.
+    pub(super) fn cut_off(&mut self) -> Option<Error> {
+        self.cut_off.take()
     }
 
     /// The next piece of results.

@@ -239,7 +239,11 @@ impl<F, S: Source, R: DeserializeOwned + Send + 'static> Future for TryMap<F, S,
                     this.pieces.push((first, values));
                 }
                 Poll::Pending if fed.is_ready() && this.resolved == this.feed.taken() => {
-                    return Poll::Ready(Ok(in_order(std::mem::take(&mut this.pieces))));
+                    // A list that is shorter than its input would be a lie.
+                    return Poll::Ready(match this.feed.cut_off() {
+                        Some(error) => Err(error),
+                        None => Ok(in_order(std::mem::take(&mut this.pieces))),
+                    });
                 }
                 Poll::Pending => return Poll::Pending,
             }

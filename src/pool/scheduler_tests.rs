@@ -133,7 +133,7 @@ impl World {
             finished: false,
             failures: 0,
             not_before: 0,
-            deaf: seed % 2 == 0,
+            deaf: seed.is_multiple_of(2),
         }
     }
 
