@@ -19,6 +19,8 @@ mod process_pool;
 mod restart;
 mod run;
 mod scheduler;
+#[cfg(test)]
+mod scheduler_tests;
 mod source;
 mod stats;
 mod waiter;
