@@ -3,6 +3,9 @@
 //! * `call_rtt_same`, `call_rtt_cross`: a no-op, one outstanding, from a spawned task; against the round
 //!   trip of a few bytes between two blocking processes over a bare socket pair.
 //! * `call_rtt_vs_spawn_blocking`: the same on one core; against tokio's `spawn_blocking`.
+//!   Both on a runtime of two threads, as tokio has it on a machine of two cores. On a runtime of one thread
+//!   (`BENCH_RUNTIME=current_thread`) `spawn_blocking` saves a wake, and even a bare round trip of tokio's over a
+//!   socket takes more than twice as long; `floor_tokio_rtt` shows that.
 //! * `short_before_long_ms`, `short_behind_long_cancel_ms`: no-ops before and after a ten-second call to a pool
 //!   of one. The first must not wait for the long one's end; the second runs once the long one is dropped.
 
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 use procpool::ProcessPool;
 use support::blocking::SpawnBlocking;
 use support::place::{self, Place};
-use support::pool::{Pool, nap, noop, runtime};
+use support::pool::{Pool, nap, noop, runtime, runtime_threads};
 use support::report::{Bound, Run, figure, max, median, median_ratio, ratio};
 use support::role::Role;
 use support::socket::{PONG, PingPong, tokio_ping_pong};
@@ -25,6 +28,7 @@ fn main() {
     support::run_role_if_child();
     procpool::init();
     let Some(run) = Run::from_args() else { return };
+    runtime_threads(2);
     place::everywhere(|place| round_trips(&run, place));
     short_around_long(&run);
 }

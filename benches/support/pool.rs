@@ -1,5 +1,6 @@
 //! The pool under test, its tasks, and the runtime both it and the floors run on.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use procpool::ProcessPool;
@@ -30,12 +31,27 @@ pub fn pin_to(cpus: Vec<usize>) {
     place::pin_process(&cpus);
 }
 
-/// A runtime for either side: two threads, or the current one when `BENCH_RUNTIME` says `current_thread`.
+/// Threads of the runtimes made from now on; 0 leaves it to tokio.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Has runtimes made from now on have `n` threads, wherever they are placed.
+pub fn runtime_threads(n: usize) {
+    THREADS.store(n, Ordering::Relaxed);
+}
+
+/// A runtime for either side, as tokio makes it where this thread is placed (a thread for each core it may use)
+/// unless [`runtime_threads`] was called; on the current thread when `BENCH_RUNTIME` says `current_thread`.
 pub fn runtime_builder() -> Builder {
     let current = std::env::var("BENCH_RUNTIME").is_ok_and(|v| v == "current_thread");
     let mut builder =
         if current { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-    builder.worker_threads(2).enable_all();
+    match THREADS.load(Ordering::Relaxed) {
+        0 => {}
+        n => {
+            builder.worker_threads(n);
+        }
+    }
+    builder.enable_all();
     builder
 }
 

@@ -61,6 +61,8 @@ struct Tx<W> {
     session: ParentSession,
     /// The driver has been woken and has not looked yet.
     woken: bool,
+    /// It has looked, and put off sending once.
+    deferred: bool,
     broken: bool,
 }
 
@@ -84,6 +86,7 @@ impl<T: Transport> Link<T> {
                 half: write,
                 session: ParentSession::new(ours),
                 woken: false,
+                deferred: false,
                 broken: false,
             }),
             driver: AtomicWaker::new(),
@@ -139,8 +142,16 @@ impl<T: Transport> Link<T> {
     ) -> Poll<Result<(), LinkEnd>> {
         self.driver.register(cx.waker());
         let mut tx = lock(&self.tx);
-        tx.woken = false;
-        while !tx.broken && !tx.flush() {
+        // Woken to send while the peer has work: first let the tasks that are ready
+        // to run add what they have, so that it all goes in one write.
+        if tx.woken && !tx.deferred && tx.session.is_busy() {
+            tx.deferred = true;
+            cx.waker().wake_by_ref();
+        } else {
+            tx.woken = false;
+            tx.deferred = false;
+        }
+        while !tx.deferred && !tx.broken && !tx.flush() {
             match tx.half.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => tx.broken = true,

@@ -94,6 +94,11 @@ impl ParentSession {
         self.outstanding <= 1
     }
 
+    /// Whether the worker has several calls.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.outstanding > 1
+    }
+
     /// Calls the worker has, with how many of their items are known.
     pub(crate) fn outstanding(&self) -> impl Iterator<Item = (u16, u64, u32)> + '_ {
         self.slots.iter().enumerate().filter_map(|(i, o)| o.map(|o| (i as u16, o.id, o.seen)))
