@@ -44,6 +44,9 @@ fn numbers_out_of_range_are_refused() {
         refused(one().async_calls_per_worker(1025), "async_calls_per_worker", "1025", "1024").await;
         refused(one().max_message_bytes(0), "max_message_bytes", "0", "65536").await;
         refused(one().max_message_bytes(65_535), "max_message_bytes", "65535", "65536").await;
+        let too_much = u64::from(u32::MAX) + 1;
+        refused(one().max_message_bytes(too_much), "max_message_bytes", "4294967296", "4 GiB")
+            .await;
         refused(one().limits(Limits::new().files(1)), "limits.files", "1", "at least 32").await;
         refused(one().limits(Limits::new().memory(0)), "limits.memory", "0", "at least 1").await;
         let depthless = DecodeLimits { depth: 0, ..DecodeLimits::default() };
@@ -101,7 +104,7 @@ fn the_largest_values_allowed_work() {
             .cancel_grace(century)
             .queue_capacity(usize::MAX)
             .async_calls_per_worker(1024)
-            .max_message_bytes(u64::MAX)
+            .max_message_bytes(u32::MAX.into())
             .restart(RestartPolicy::default().initial_backoff(century).max_backoff(century))
             .build()
             .await

@@ -231,8 +231,8 @@ impl Builder {
         self
     }
 
-    /// Most bytes the arguments or the result of one call may take, at least
-    /// 65,536. Default: 1 GiB.
+    /// Most bytes the arguments or the result of one call may take, 65,536 to
+    /// 4,294,967,295. Default: 1 GiB.
     pub fn max_message_bytes(mut self, bytes: u64) -> Self {
         self.config.max_message = bytes;
         self

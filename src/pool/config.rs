@@ -170,8 +170,12 @@ impl Config {
         if self.async_calls == 0 || self.async_calls > 1024 {
             return Err(error_option("async_calls_per_worker", self.async_calls, "1 to 1024"));
         }
-        if self.max_message < 64 * 1024 {
-            return Err(error_option("max_message_bytes", self.max_message, "at least 65536"));
+        if !(64 * 1024..=u64::from(u32::MAX)).contains(&self.max_message) {
+            return Err(error_option(
+                "max_message_bytes",
+                self.max_message,
+                "65536 to 4294967295 (64 KiB to 4 GiB)",
+            ));
         }
         for (option, time) in [
             ("max_worker_age", self.max_age),

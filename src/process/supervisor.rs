@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::exit::Obituary;
 use super::stderr::{Pump, Tail};
 use crate::sys::{self, ChildProcess, Poller, Ready, SpawnSpec};
+use crate::task::catch;
 
 /// What to start; made once for all workers of a pool.
 pub(crate) type LaunchSpec = SpawnSpec;
@@ -208,9 +209,9 @@ impl Supervisor {
                 thread
                     .children
                     .insert(key, Watched { child, watcher: watcher.clone(), token, tail });
-                watcher.spawned(token, Ok(handle));
+                survive(|| watcher.spawned(token, Ok(handle)));
             }
-            Err(e) => watcher.spawned(token, Err(e)),
+            Err(e) => survive(|| watcher.spawned(token, Err(e))),
         }
     }
 
@@ -235,7 +236,16 @@ impl Supervisor {
             stderr_tail,
             pid: watched.child.pid(),
         };
-        watched.watcher.exited(watched.token, obituary);
+        survive(|| watched.watcher.exited(watched.token, obituary));
+    }
+}
+
+/// Calls back into a watcher. One that panics has a bug; it must not end the
+/// supervision of all others.
+fn survive(f: impl FnOnce()) {
+    if let Err(panic) = catch(f) {
+        let (message, ..) = panic.into_parts();
+        tracing::error!(message, "supervision: a watcher panicked");
     }
 }
 
@@ -259,7 +269,9 @@ impl Thread {
                 continue;
             }
             let (_, watcher) = self.timers.swap_remove(i);
-            if let Some(at) = watcher.tick(now) {
+            let mut next = None;
+            survive(|| next = watcher.tick(now));
+            if let Some(at) = next {
                 self.wake_at(watcher, at);
             }
         }
