@@ -237,19 +237,21 @@ impl Watcher for Shared {
         });
         let now = self.now();
         self.handle(&worker, &mut events, now);
-        let lost: Vec<(u64, bool)> = worker.link.with_session(|session| {
-            session
-                .outstanding()
-                .map(|(slot, id, seen)| (id, seen > 0 || block.may_have_begun(slot, id)))
-                .collect()
-        });
         if obituary.reason == ExitReason::Exited(0) {
             debug!(worker = %worker.name, pid = obituary.pid, "worker exited");
         } else {
-            debug!(worker = %worker.name, pid = obituary.pid, reason = %obituary.reason, calls = lost.len(), "worker ended");
+            debug!(worker = %worker.name, pid = obituary.pid, reason = %obituary.reason, "worker ended");
         }
         let obituary = Arc::new(obituary);
         self.act(|core| {
+            // Under the core's lock, under which calls are handed to workers: one
+            // that came in the meantime has not begun, and must not be missed.
+            let lost: Vec<(u64, bool)> = worker.link.with_session(|session| {
+                session
+                    .outstanding()
+                    .map(|(slot, id, seen)| (id, seen > 0 || block.may_have_begun(slot, id)))
+                    .collect()
+            });
             if let Err(violation) = &drained {
                 core.scheduler.worker_violated(key, &violation.to_string());
             }
