@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::{self, Poller, Ready};
 
@@ -36,20 +36,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pump {
     /// The program's pump, started at first use.
     pub(super) fn get() -> std::io::Result<&'static Pump> {
-        static PUMP: OnceLock<Pump> = OnceLock::new();
-        if let Some(pump) = PUMP.get() {
+        // Set only once its thread runs, as the supervisor is.
+        static PUMP: Mutex<Option<&'static Pump>> = Mutex::new(None);
+        let mut known = lock(&PUMP);
+        if let Some(pump) = *known {
             return Ok(pump);
         }
-        let pump = Pump { poller: Poller::new()?, pipes: Mutex::default(), rest: Mutex::default() };
-        let mut ours = false;
-        let pump = PUMP.get_or_init(|| {
-            ours = true;
-            pump
+        let pump = Arc::new(Pump {
+            poller: Poller::new()?,
+            pipes: Mutex::default(),
+            rest: Mutex::default(),
         });
-        if ours {
-            std::thread::Builder::new().name("procpool-stderr".into()).spawn(|| pump.run())?;
-        }
-        Ok(pump)
+        let thread = pump.clone();
+        std::thread::Builder::new().name("procpool-stderr".into()).spawn(move || thread.run())?;
+        Ok(*known.insert(Box::leak(Box::new(pump))))
     }
 
     pub(super) fn watch(

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
@@ -99,22 +99,20 @@ struct Thread {
 impl Supervisor {
     /// The program's supervisor, started at first use.
     pub(crate) fn get() -> io::Result<&'static Supervisor> {
-        static SUPERVISOR: OnceLock<Supervisor> = OnceLock::new();
-        if let Some(supervisor) = SUPERVISOR.get() {
+        // Set only once its thread runs: where no thread can be started now, one may
+        // be later.
+        static SUPERVISOR: Mutex<Option<&'static Supervisor>> = Mutex::new(None);
+        let mut known = SUPERVISOR.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(supervisor) = *known {
             return Ok(supervisor);
         }
-        let supervisor = Supervisor { poller: Poller::new()?, commands: Mutex::default() };
-        let mut ours = false;
-        let supervisor = SUPERVISOR.get_or_init(|| {
-            ours = true;
-            supervisor
-        });
-        if ours {
-            std::thread::Builder::new()
-                .name("procpool-supervisor".into())
-                .spawn(|| supervisor.run())?;
-        }
-        Ok(supervisor)
+        let supervisor =
+            Arc::new(Supervisor { poller: Poller::new()?, commands: Mutex::default() });
+        let thread = supervisor.clone();
+        std::thread::Builder::new()
+            .name("procpool-supervisor".into())
+            .spawn(move || thread.run())?;
+        Ok(*known.insert(Box::leak(Box::new(supervisor))))
     }
 
     /// Starts a child; the watcher hears of it.

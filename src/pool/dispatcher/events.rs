@@ -119,7 +119,16 @@ impl Shared {
             }
             ParentEvent::Ready(result) => {
                 let result = match result {
-                    Ok(value) => self.init_check.as_ref().map_or(Ok(()), |check| check(value)),
+                    // It runs code of the user's, to decode the result and to show
+                    // its error.
+                    Ok(value) => self.init_check.as_ref().map_or(Ok(()), |check| {
+                        catch(|| check(value)).unwrap_or_else(|panic| {
+                            let (message, ..) = panic.into_parts();
+                            Err(start_error(format!(
+                                "its result panicked when looked at: {message}"
+                            )))
+                        })
+                    }),
                     Err(fault) => Err(fault_error(fault)),
                 };
                 match result {

@@ -36,7 +36,7 @@ use crate::process::{
 };
 use crate::session::{CallMeta, ParentEvent};
 use crate::sys;
-use crate::task::Fault;
+use crate::task::{Fault, catch};
 use crate::wire::{Hello, Received, Welcome};
 
 pub(super) use errors::fault_error;
