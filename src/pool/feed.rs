@@ -202,7 +202,8 @@ impl<F, S: Source, R> Feed<F, S, R> {
         let window = match (self.window, self.lazy) {
             (Some(n), _) => n,
             (None, true) => {
-                4 * self.chunk_size.unwrap_or(1).saturating_mul(self.shared.config.worker_count())
+                let chunks = 4 * self.shared.config.worker_count();
+                self.chunk_size.unwrap_or(1).saturating_mul(chunks)
             }
             (None, false) => return true,
         };

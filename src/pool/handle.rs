@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, unconstrained};
 
 use super::dispatcher::Shared;
 use super::job::Outcome;
@@ -123,8 +123,11 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
     }
 
     /// Whether the call is done.
+    #[must_use]
     pub fn ready(&mut self) -> bool {
-        self.poll_known(&mut Context::from_waker(Waker::noop())).is_ready()
+        // Outside tokio's budget: with that used up, what is there would seem not to be.
+        let known = std::future::poll_fn(|cx| self.poll_known(cx));
+        pin!(unconstrained(known)).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn poll_known(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -143,7 +143,7 @@ impl Job {
             let (mut again, n) = self.items(done, done + 1);
             if let Sink::Chunk(chunk) = &mut again.sink {
                 chunk.request.retries -= 1;
-                chunk.request.attempt += 1;
+                chunk.request.attempt = chunk.request.attempt.saturating_add(1);
             }
             // Last: each of them is put in front of the queue.
             parts.push((again, n));

@@ -223,8 +223,11 @@ impl ParentSession {
 
     /// Hands a call to the worker in a free slot.
     ///
+    /// A slot may still be taken if the worker answered a call that it never began
+    /// (and that was taken back meanwhile): what it then says of that is a violation.
+    ///
     /// # Panics
-    /// If the slot is taken or out of range: the scheduler gives slots out.
+    /// If the slot is out of range: the scheduler gives slots out.
     #[inline]
     pub(crate) fn call(&mut self, slot: u16, id: u64, meta: CallMeta, payload: &Payload) {
         assert!(slot < MAX_SLOTS, "slot {slot} of {MAX_SLOTS}");
@@ -232,9 +235,10 @@ impl ParentSession {
         if self.slots.len() <= index {
             self.slots.resize(index + 1, None);
         }
-        assert!(self.slots[index].is_none(), "slot {slot} is taken");
-        self.slots[index] = Some(Outstanding { id, items: meta.items, seen: 0 });
-        self.outstanding += 1;
+        let call = Outstanding { id, items: meta.items, seen: 0 };
+        if self.slots[index].replace(call).is_none() {
+            self.outstanding += 1;
+        }
         self.out.message(Header::new(Kind::Call, slot, id, 0), &meta.encode(), payload);
     }
 

@@ -125,10 +125,13 @@ pub fn context() -> Context {
 /// Tells the caller how far this call has come, in units of the task's choice.
 ///
 /// It reaches the closure given to `.progress(…)`. Reports are cheap but not
-/// free (one message each); outside a task, and where nobody listens, they are
-/// ignored.
+/// free (one message each); outside a task, in an initializer, and where nobody
+/// listens, they are ignored.
 pub fn report_progress(done: u64, total: u64) {
-    if let (Some(services), Some(current)) = (SERVICES.get(), CURRENT.get()) {
+    // 0: an initializer, or `run_here` in a worker. No caller knows of such a call.
+    if let (Some(services), Some(current)) = (SERVICES.get(), CURRENT.get())
+        && current.id != 0
+    {
         services.progress(current.slot, current.id, done, total);
     }
 }

@@ -219,6 +219,8 @@ impl Shared {
         if let Err(error) = Self::admits(&core) {
             if let Some(waiter) = granted {
                 core.waiters.leave(waiter);
+                // Nobody else gets a place either.
+                core.waiters.dismiss();
             }
             drop(core);
             return Err(Refusal::Error(job.sign(error)));
@@ -360,7 +362,7 @@ impl Core {
         }
         if let Some(Job { sink: Sink::Chunk(chunk), .. }) = self.scheduler.job_mut(id) {
             chunk.request.retries -= 1;
-            chunk.request.attempt += 1;
+            chunk.request.attempt = chunk.request.attempt.saturating_add(1);
         }
         true
     }

@@ -306,7 +306,6 @@ impl<J> Scheduler<J> {
 
     /// The call runs on without a caller, for as long as the grace lasts.
     pub(super) fn orphan(&mut self, id: u64, now: Nanos) {
-        let grace = self.limits.cancel_grace;
         let Some(call) = self.call_mut(id) else {
             return;
         };
@@ -317,14 +316,19 @@ impl<J> Scheduler<J> {
         let lane = call.request.lane;
         self.orphans += 1;
         self.actions.push_back(Action::Unwanted { worker, slot, id, lane });
-        let grace = match lane {
-            Lane::Blocking => grace,
-            Lane::Async => grace.max(ASYNC_GRACE),
-        };
+        let grace = self.grace(lane);
         if let Some(worker) = self.worker_mut(worker) {
             worker.kill_at = worker.kill_at.min(now.saturating_add(grace));
         }
         self.clear_behind(worker, id);
+    }
+
+    /// How long a call that is no longer wanted may go on.
+    pub(super) fn grace(&self, lane: Lane) -> Nanos {
+        match lane {
+            Lane::Blocking => self.limits.cancel_grace,
+            Lane::Async => self.limits.cancel_grace.max(ASYNC_GRACE),
+        }
     }
 
     /// Takes back what waits behind a blocking call whose worker is to be killed:
@@ -436,7 +440,7 @@ impl<J> Scheduler<J> {
                 };
                 if call.request.retries > 0 && call.request.items == 0 {
                     call.request.retries -= 1;
-                    call.request.attempt += 1;
+                    call.request.attempt = call.request.attempt.saturating_add(1);
                     self.requeue(id);
                     return;
                 }
@@ -470,7 +474,7 @@ impl<J> Scheduler<J> {
             return false;
         }
         call.request.retries -= 1;
-        call.request.attempt += 1;
+        call.request.attempt = call.request.attempt.saturating_add(1);
         self.detach(key, slot, id, now);
         if let Some(worker) = self.worker_mut(key) {
             worker.served += 1;

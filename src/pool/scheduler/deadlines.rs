@@ -96,7 +96,7 @@ impl<J> Scheduler<J> {
                 };
                 let lane = call.request.lane;
                 self.actions.push_back(Action::Unwanted { worker, slot, id, lane });
-                let grace = self.limits.cancel_grace;
+                let grace = self.grace(lane);
                 if let Some(worker) = self.worker_mut(worker) {
                     worker.probe_at = NEVER;
                     worker.kill_at = worker.kill_at.min(now.saturating_add(grace));

@@ -85,9 +85,6 @@ pub(crate) fn spawn(
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let stderr = child.stderr.take().map(OwnedFd::from);
-    if let Some(pipe) = &stderr {
-        super::set_nonblocking(pipe.as_fd(), true)?;
-    }
     // Not reaped yet, so the pid still names our child.
     let handle = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(handle) => handle,
@@ -97,7 +94,11 @@ pub(crate) fn spawn(
             return Err(e.into());
         }
     };
-    Ok((ChildProcess { pid, handle, reaped: Mutex::new(false) }, stderr))
+    let child = ChildProcess { pid, handle, reaped: Mutex::new(false) };
+    if let Some(pipe) = &stderr {
+        super::set_nonblocking(pipe.as_fd(), true)?;
+    }
+    Ok((child, stderr))
 }
 
 /// A descriptor that becomes readable when this process ends, for a child to
@@ -171,7 +172,7 @@ impl ChildProcess {
         if *reaped {
             return Some((RawExit::Unknown, Usage::default()));
         }
-        match wait_by_handle(&self.handle, true) {
+        match wait_by_handle(&self.handle, PEEK) {
             Wait::Running => return None,
             Wait::Ended(..) => {
                 let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
@@ -179,7 +180,7 @@ impl ChildProcess {
             Wait::Gone => {}
         }
         *reaped = true;
-        match wait_by_handle(&self.handle, false) {
+        match wait_by_handle(&self.handle, COLLECT) {
             Wait::Ended(exit, usage) => Some((exit, usage)),
             _ => Some((RawExit::Unknown, Usage::default())),
         }
@@ -192,9 +193,12 @@ impl ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        if !*self.lock() {
-            self.kill();
+        if *self.lock() {
+            return;
         }
+        // Nobody watches it: it could not be, or its watcher is gone.
+        self.kill();
+        while let Wait::Running = wait_by_handle(&self.handle, libc::WEXITED) {}
     }
 }
 
@@ -204,13 +208,15 @@ enum Wait {
     Gone,
 }
 
-fn wait_by_handle(handle: &OwnedFd, peek: bool) -> Wait {
+const COLLECT: i32 = libc::WEXITED | libc::WNOHANG;
+const PEEK: i32 = COLLECT | libc::WNOWAIT;
+
+fn wait_by_handle(handle: &OwnedFd, flags: i32) -> Wait {
     loop {
         // SAFETY: zeroed C structs are valid values of these types.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         // SAFETY: as above.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        let flags = libc::WEXITED | libc::WNOHANG | if peek { libc::WNOWAIT } else { 0 };
         // SAFETY: the raw call has a fifth parameter, the resource usage, that
         // the libc wrapper hides; both pointers are valid for writes.
         let result = unsafe {
