@@ -387,6 +387,12 @@ impl<F, S: Source, R: DeserializeOwned + Send + 'static> Stream for Results<F, S
         }
         loop {
             if let Some(result) = this.take() {
+                // The scheduler keeps the same deadline and may be first to tell.
+                if this.feed.is_deadline(&result) {
+                    this.feed.cancel();
+                    this.ended = true;
+                    return Poll::Ready(Some(result));
+                }
                 // Places became free: keep the workers busy meanwhile.
                 let _ = this.feed.poll_feed(cx);
                 return Poll::Ready(Some(result));
