@@ -72,7 +72,9 @@ async fn main() -> Result<(), procpool::Error> {
         match error.exit_reason() {
             Some(ExitReason::Signaled { signal, .. }) => println!("  cause: signal {signal}"),
             Some(ExitReason::Exited(code)) => println!("  cause: exit code {code}"),
-            _ => println!("  cause: no process ended"),
+            // Windows: a crash is an exception.
+            Some(reason) => println!("  cause: {reason}"),
+            None => println!("  cause: no process ended"),
         }
         if let Some(obituary) = error.obituary() {
             let tail = String::from_utf8_lossy(&obituary.stderr_tail);

@@ -7,4 +7,4 @@ mod local;
 mod transport;
 
 pub(crate) use driver::{Link, LinkEnd};
-pub(crate) use local::Local;
+pub(crate) use local::{Listening, Local, WorkerEnd};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error_option;
 use super::restart::RestartPolicy;
 use crate::process::Error;
-use crate::sys;
+use crate::sys::{self, ResourceLimit};
 use crate::wire::DecodeLimits;
 
 /// Ceilings the kernel keeps for each worker.
@@ -215,6 +215,19 @@ impl Config {
             return Err(Error::unsupported(format!(
                 "sandbox({sandbox:?}) is not built yet; `limits`, `env_clear` and a container are what there is"
             )));
+        }
+        let limits = [
+            ("memory", self.limits.memory.map(ResourceLimit::Memory)),
+            ("cpu_time", self.limits.cpu_time.map(|t| ResourceLimit::CpuSeconds(t.as_secs()))),
+            ("files", self.limits.files.map(ResourceLimit::Files)),
+        ];
+        for (name, limit) in limits {
+            if limit.is_some_and(|limit| !sys::can_limit(limit)) {
+                return Err(Error::unsupported(format!(
+                    "the limit `{name}` on {}; leave it out there",
+                    std::env::consts::OS
+                )));
+            }
         }
         Ok(())
     }

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,8 +20,9 @@ use super::hook::WORKER_MARK;
 use super::outgoing::{OPEN_MAX, Outgoing};
 use super::status::StatusBlock;
 use super::watchdog::{SharedOutgoing, Watchdog, lock};
+use crate::link::{Listening, WorkerEnd};
 use crate::session::{CallMeta, Violation, WorkerEvent, WorkerSession};
-use crate::sys::{self, ResourceLimit};
+use crate::sys::{self, Handle, ResourceLimit, Socket};
 use crate::task::{
     self, Args, Body as TaskBody, BoxFuture, Current, Encoded, Entry, Fault, Output, OwnedArgs,
     PanicReport, Registry, Services, catch, with_current,
@@ -67,7 +67,7 @@ impl From<io::Error> for Stop {
 /// Runs this process as a worker, for the rest of its life.
 pub(super) fn run() -> ! {
     let stop = match start() {
-        Ok(mut worker) => worker.serve(),
+        Ok((mut worker, mut end)) => worker.serve(&mut end),
         Err(e) => {
             eprintln!("procpool: this worker cannot start: {e}");
             sys::exit_now(CANNOT_START)
@@ -84,7 +84,6 @@ pub(super) fn run() -> ! {
 }
 
 struct Worker {
-    socket: OwnedFd,
     assembler: Assembler,
     session: WorkerSession,
     registry: &'static Registry,
@@ -106,12 +105,9 @@ struct OwnedCall {
     entry: &'static Entry,
 }
 
-fn start() -> io::Result<Worker> {
-    let socket = sys::bind_standard_input().map_err(|e| {
-        io::Error::other(format!(
-            "{WORKER_MARK} is set, but standard input is not the pool's socket ({e})"
-        ))
-    })?;
+fn start() -> io::Result<(Worker, WorkerEnd)> {
+    let socket = sys::parent_socket()
+        .map_err(|e| io::Error::other(format!("{WORKER_MARK} is set, but {e}")))?;
     sys::remove_env(WORKER_MARK);
     sys::reset_signals();
     sys::arm_parent_death()?;
@@ -122,7 +118,7 @@ fn start() -> io::Result<Worker> {
     let bytes = postcard::to_allocvec(&hello).map_err(io::Error::other)?;
     let header = Header::new(Kind::Hello, 0, 0, bytes.len()).encode();
     let sent = HEADER_LEN + bytes.len();
-    sys::write_all_blocking(socket.as_fd(), &[&header[..], &bytes].concat())?;
+    sys::write_all_blocking(&socket, &[&header[..], &bytes].concat())?;
 
     let mut session = WorkerSession::new();
     let mut assembler = Assembler::new(u64::MAX, sys::advise_huge);
@@ -140,7 +136,7 @@ fn start() -> io::Result<Worker> {
         sys::apply_limit(limit)
             .map_err(|e| io::Error::other(format!("limit {limit:?} is refused: {e}")))?;
     }
-    let block = Arc::new(StatusBlock::open(block.as_fd())?);
+    let block = Arc::new(StatusBlock::open(sys::handle_ref(&block))?);
     let out = Outgoing::new(socket.try_clone()?, block.clone(), sent as u64);
     let out = Arc::new(Mutex::new(out));
     let initializer = welcome.initializer.clone();
@@ -160,7 +156,6 @@ fn start() -> io::Result<Worker> {
         out: out.clone(),
     }));
     let mut worker = Worker {
-        socket,
         assembler,
         session,
         registry,
@@ -177,7 +172,7 @@ fn start() -> io::Result<Worker> {
         send_ready(&worker.out, result)?;
         worker.session.ready();
     }
-    Ok(worker)
+    Ok((worker, WorkerEnd::new(socket)))
 }
 
 /// Tells the parent that calls may come, or why the initializer failed.
@@ -205,19 +200,17 @@ pub(crate) fn own_hello(registry: &Registry) -> Hello {
 }
 
 fn welcome(
-    socket: &OwnedFd,
+    socket: &Socket,
     assembler: &mut Assembler,
     session: &mut WorkerSession,
-) -> io::Result<(Welcome, Vec<OwnedFd>)> {
-    let mut handles = Vec::new();
+) -> io::Result<(Welcome, Vec<Handle>)> {
     let mut bytes = vec![0; 16 * 1024];
+    let (mut n, handles) = sys::recv_with_handles(socket, &mut bytes)?;
     loop {
-        let (n, mut fds) = sys::recv_with_handles(socket.as_fd(), &mut bytes)?;
         if n == 0 {
             // The parent refused us or is gone.
             sys::exit_now(BAD_PARENT);
         }
-        handles.append(&mut fds);
         assembler.extend(&bytes[..n]);
         if let Some(message) = assembler.next().map_err(io::Error::other)? {
             return match session.handle(message).map_err(io::Error::other)? {
@@ -225,6 +218,8 @@ fn welcome(
                 other => Err(io::Error::other(format!("{other:?} instead of a welcome"))),
             };
         }
+        bytes.clear();
+        n = sys::recv_blocking(socket, &mut bytes, 16 * 1024)?;
     }
 }
 
@@ -301,15 +296,15 @@ impl Worker {
     }
 
     /// Serves until there is a reason to stop.
-    fn serve(&mut self) -> Stop {
+    fn serve(&mut self, end: &mut WorkerEnd) -> Stop {
         loop {
-            let call = match self.serve_blocking() {
+            let call = match self.serve_blocking(end) {
                 Ok(call) => call,
                 Err(stop) => return self.leave(stop),
             };
             let mut next = Some(call);
             while let Some(call) = next.take() {
-                match self.serve_async(call) {
+                match self.serve_async(end, call) {
                     Ok(Some(blocking)) => {
                         let OwnedCall { slot, id, meta, mut args, entry } = blocking;
                         let (head, blobs) = args.parts();
@@ -335,16 +330,20 @@ impl Worker {
     }
 
     /// Runs blocking calls until an async one comes.
-    fn serve_blocking(&mut self) -> Result<OwnedCall, Stop> {
+    fn serve_blocking(&mut self, end: &mut WorkerEnd) -> Result<OwnedCall, Stop> {
         // User code runs while a message is lent out of the assembler, so the
         // assembler is taken out of `self` meanwhile.
         let mut assembler = std::mem::replace(&mut self.assembler, Assembler::new(0, |_| ()));
-        let result = self.serve_from(&mut assembler);
+        let result = self.serve_from(end, &mut assembler);
         self.assembler = assembler;
         result
     }
 
-    fn serve_from(&mut self, assembler: &mut Assembler) -> Result<OwnedCall, Stop> {
+    fn serve_from(
+        &mut self,
+        end: &mut WorkerEnd,
+        assembler: &mut Assembler,
+    ) -> Result<OwnedCall, Stop> {
         loop {
             while let Some(message) = assembler.next()? {
                 match self.session.handle(message)? {
@@ -375,7 +374,7 @@ impl Worker {
             lock(&self.out).flush()?;
             failpoint::hit("flushed");
             let (buf, max) = assembler.target();
-            let n = sys::recv_blocking(self.socket.as_fd(), buf, max)?;
+            let n = end.recv(buf, max)?;
             if n == 0 {
                 return Err(Stop::Orphaned);
             }
@@ -523,25 +522,27 @@ impl Worker {
     }
 
     /// Runs async calls until a blocking one comes.
-    fn serve_async(&mut self, first: OwnedCall) -> Result<Option<OwnedCall>, Stop> {
-        sys::set_nonblocking(self.socket.as_fd(), true)?;
+    fn serve_async(
+        &mut self,
+        end: &mut WorkerEnd,
+        first: OwnedCall,
+    ) -> Result<Option<OwnedCall>, Stop> {
         self.runtime()?;
         let Some(runtime) = self.runtime.take() else { unreachable!("just made") };
         let mut assembler = std::mem::replace(&mut self.assembler, Assembler::new(0, |_| ()));
-        let result = runtime.block_on(self.drive(&mut assembler, first));
+        let result = runtime.block_on(self.drive(end, &mut assembler, first));
         self.assembler = assembler;
         self.runtime = Some(runtime);
-        sys::set_nonblocking(self.socket.as_fd(), false)?;
         result
     }
 
     async fn drive(
         &mut self,
+        end: &mut WorkerEnd,
         assembler: &mut Assembler,
         first: OwnedCall,
     ) -> Result<Option<OwnedCall>, Stop> {
-        let stream = std::os::unix::net::UnixStream::from(self.socket.try_clone()?);
-        let stream = tokio::net::UnixStream::from_std(stream)?;
+        let mut incoming = end.listen()?;
         let (done, mut finished) = mpsc::unbounded_channel();
         let mut running: HashMap<u16, Running> = HashMap::new();
         self.begin_async(first, &done, &mut running);
@@ -589,17 +590,9 @@ impl Worker {
                         next = finished.try_recv().ok();
                     }
                 }
-                ready = stream.readable() => {
-                    ready?;
-                    let (buf, max) = assembler.target();
-                    let read = stream.try_io(tokio::io::Interest::READABLE, || {
-                        sys::recv_now(self.socket.as_fd(), buf, max)
-                    });
-                    match read {
-                        Ok(0) => return Err(Stop::Orphaned),
-                        Ok(n) => assembler.received(n),
-                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(e) => return Err(e.into()),
+                read = receive(&mut incoming, assembler) => {
+                    if read? == 0 {
+                        return Err(Stop::Orphaned);
                     }
                 }
             }
@@ -640,6 +633,14 @@ impl Worker {
         });
         running.insert(slot, Running { id, claimed, handle: task });
     }
+}
+
+/// Receives once into the assembler; when dropped, nothing was received.
+async fn receive(incoming: &mut Listening<'_>, assembler: &mut Assembler) -> io::Result<usize> {
+    let (buf, max) = assembler.target();
+    let n = incoming.recv(buf, max).await?;
+    assembler.received(n);
+    Ok(n)
 }
 
 /// Says that a cancelled call is gone, once it is: its destructors may do, and

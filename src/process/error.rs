@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exit::{ExitReason, Obituary};
+use super::exit::{ExitReason, Obituary, STACK_OVERFLOW};
 
 /// Why a call, a process or a pool failed.
 ///
@@ -258,10 +258,11 @@ impl Error {
         matches!(self.0.kind, ErrorKind::WorkerDied(_))
     }
 
-    /// Whether a signal ended the worker.
+    /// Whether the worker was killed: by a signal, or on Windows by an exception or
+    /// its termination.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        self.signal().is_some()
+        self.exit_reason().is_some_and(|reason| reason.is_killed())
     }
 
     /// Whether a deadline passed.
@@ -350,7 +351,8 @@ impl fmt::Display for Error {
             }
             ErrorKind::WorkerDied(obituary) => {
                 write!(f, "its worker (pid {}) was {}", obituary.pid, Verb(obituary.reason))?;
-                if obituary.is_stack_overflow() {
+                // An exception says so by itself.
+                if obituary.is_stack_overflow() && obituary.reason != STACK_OVERFLOW {
                     f.write_str(" after a stack overflow")?;
                 }
                 Ok(())
@@ -421,10 +423,10 @@ struct Verb(ExitReason);
 
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ExitReason::Signaled { .. } => write!(f, "{}", self.0),
-            other => write!(f, "lost: it {other}"),
+        if self.0.is_killed() {
+            return write!(f, "{}", self.0);
         }
+        write!(f, "lost: it {}", self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::sys::{RawExit, Usage, signal_name};
+use crate::sys::{RawExit, Usage, exception_deed, signal_name};
 
 /// How a process ended, as the operating system told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,13 @@ pub enum ExitReason {
         /// Whether a core dump was written.
         core_dumped: bool,
     },
+    /// An unhandled exception ended it, which is what a crash is on Windows.
+    Exception {
+        /// The exception's status code, such as `0xC0000005` for an access violation.
+        code: u32,
+    },
+    /// The pool ended it, on Windows, where that leaves no signal.
+    Terminated,
     /// It is gone, but something else in this program collected its status
     /// (or ignores `SIGCHLD`), so nobody can say how.
     Unknown,
@@ -33,13 +40,33 @@ impl ExitReason {
         }
     }
 
-    /// Python's exit code: the code, or the negated signal.
+    /// Whether it did not end by itself: a signal, an exception or the pool did it.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        match self {
+            ExitReason::Signaled { .. } | ExitReason::Exception { .. } | ExitReason::Terminated => {
+                true
+            }
+            ExitReason::Exited(_) | ExitReason::Unknown => false,
+        }
+    }
+
+    /// Whether it is what [`Child::kill`](super::Child::kill) leaves.
+    pub(crate) fn is_forced(&self) -> bool {
+        matches!(self, ExitReason::Signaled { signal: 9, .. } | ExitReason::Terminated)
+    }
+
+    /// Python's exit code: the code, or the negated signal; an exception's code as
+    /// the system gives it, and -15 for a process that the pool ended on Windows.
     #[must_use]
     #[doc(alias = "exitcode")]
     pub fn code(&self) -> Option<i32> {
         match self {
             ExitReason::Exited(code) => Some(*code),
             ExitReason::Signaled { signal, .. } => Some(-signal),
+            // Its bits, as Rust's own `ExitStatus::code` gives them.
+            ExitReason::Exception { code } => Some(code.cast_signed()),
+            ExitReason::Terminated => Some(-15),
             ExitReason::Unknown => None,
         }
     }
@@ -50,6 +77,8 @@ impl From<RawExit> for ExitReason {
         match raw {
             RawExit::Code(code) => ExitReason::Exited(code),
             RawExit::Signal { signal, core } => ExitReason::Signaled { signal, core_dumped: core },
+            RawExit::Exception(code) => ExitReason::Exception { code },
+            RawExit::Terminated => ExitReason::Terminated,
             RawExit::Unknown => ExitReason::Unknown,
         }
     }
@@ -69,10 +98,21 @@ impl fmt::Display for ExitReason {
                 }
                 Ok(())
             }
+            ExitReason::Exception { code } => {
+                write!(
+                    f,
+                    "{} (0x{code:08X})",
+                    exception_deed(*code).unwrap_or("killed by an exception")
+                )
+            }
+            ExitReason::Terminated => f.write_str("terminated"),
             ExitReason::Unknown => f.write_str("ended with a status nobody could collect"),
         }
     }
 }
+
+/// The exception of a stack that overflowed.
+pub(super) const STACK_OVERFLOW: ExitReason = ExitReason::Exception { code: 0xC000_00FD };
 
 /// What a process used over its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,10 +151,13 @@ pub struct Obituary {
 }
 
 impl Obituary {
-    /// Whether its standard error says that a stack overflowed: Rust's runtime
-    /// reports one before it aborts.
+    /// Whether a stack overflowed: by the exception, or by its standard error, where
+    /// Rust's runtime reports one before it aborts.
     #[must_use]
     pub fn is_stack_overflow(&self) -> bool {
+        if self.reason == STACK_OVERFLOW {
+            return true;
+        }
         let text = String::from_utf8_lossy(&self.stderr_tail);
         text.contains("has overflowed its stack")
     }
@@ -127,10 +170,16 @@ mod tests {
     #[test]
     fn reasons_read_well_and_code_like_pythons() {
         let killed = ExitReason::Signaled { signal: 9, core_dumped: false };
-        assert_eq!(killed.to_string(), "killed by SIGKILL");
+        assert!(killed.to_string().starts_with("killed by "), "{killed}");
         assert_eq!(killed.code(), Some(-9));
         assert_eq!(ExitReason::Exited(3).to_string(), "exited with code 3");
         assert_eq!(ExitReason::Exited(3).code(), Some(3));
         assert_eq!(ExitReason::Unknown.code(), None);
+        let fault = ExitReason::Exception { code: 0xC000_0005 };
+        assert_eq!(fault.to_string(), "killed by an access violation (0xC0000005)");
+        assert_eq!(ExitReason::Exception { code: 0xC000_0409 }.to_string(), "aborted (0xC0000409)");
+        assert_eq!(fault.code(), Some(-0x3FFF_FFFB));
+        assert_eq!(ExitReason::Terminated.code(), Some(-15));
+        assert!(fault.is_killed() && killed.is_killed() && !ExitReason::Exited(1).is_killed());
     }
 }

@@ -5,14 +5,13 @@
 //! cannot take them along: the parent reads them out of the block.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::status::{OUT_LEN, StatusBlock, items_head};
 use crate::session::ItemsMeta;
-use crate::sys;
+use crate::sys::{self, Socket};
 use crate::wire::{
     Flags, HEADER_LEN, Header, Kind, MAX_DATA, MAX_INLINE, Payload, stream_preamble,
 };
@@ -22,7 +21,7 @@ pub(super) const OPEN_MAX: usize = OUT_LEN / 4 - HEADER_LEN - ItemsMeta::LEN;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    socket: OwnedFd,
+    socket: Socket,
     block: Arc<StatusBlock>,
     /// Stream offset of the buffer's first byte.
     base: u64,
@@ -65,7 +64,7 @@ impl OpenItems {
 
 impl Outgoing {
     /// `sent` bytes of the stream went out before the block existed.
-    pub(super) fn new(socket: OwnedFd, block: Arc<StatusBlock>, sent: u64) -> Self {
+    pub(super) fn new(socket: Socket, block: Arc<StatusBlock>, sent: u64) -> Self {
         block.set_base(sent);
         block.commit(sent);
         Outgoing { socket, block, base: sent, len: 0, written: 0, open: false }
@@ -156,7 +155,7 @@ impl Outgoing {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while self.written < self.len {
             self.written +=
-                self.block.write_to(self.socket.as_fd(), self.written, self.len - self.written)?;
+                self.block.write_to(&self.socket, self.written, self.len - self.written)?;
         }
         if !self.open {
             self.base += self.len as u64;
@@ -190,7 +189,7 @@ impl Outgoing {
         let mut rest = &mut slices[..];
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
-            let n = sys::write_vectored_blocking(self.socket.as_fd(), rest)?;
+            let n = sys::write_vectored_blocking(&self.socket, rest)?;
             self.base += n as u64;
             IoSlice::advance_slices(&mut rest, n);
         }

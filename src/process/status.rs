@@ -22,12 +22,11 @@
 //! the socket.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::welcome::BlockHandle;
 use crate::session::{ItemsMeta, MAX_SLOTS};
-use crate::sys::SharedBlock;
+use crate::sys::{HandleRef, SharedBlock, Socket};
 use crate::wire::{HEADER_LEN, Header, Kind, MAX_INLINE};
 
 const BASE: usize = 0;
@@ -59,12 +58,12 @@ pub(crate) struct StatusBlock(SharedBlock);
 
 impl StatusBlock {
     pub(crate) fn create() -> io::Result<(Self, BlockHandle)> {
-        let (block, fd) = SharedBlock::create("procpool-status", LEN)?;
-        Ok((StatusBlock(block), BlockHandle(fd)))
+        let (block, handle) = SharedBlock::create("procpool-status", LEN)?;
+        Ok((StatusBlock(block), BlockHandle(handle)))
     }
 
-    pub(super) fn open(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(StatusBlock(SharedBlock::open(fd, LEN)?))
+    pub(super) fn open(handle: HandleRef<'_>) -> io::Result<Self> {
+        Ok(StatusBlock(SharedBlock::open(handle, LEN)?))
     }
 
     // The parent's side.
@@ -195,12 +194,7 @@ impl StatusBlock {
         self.0.copy_in(OUT + at, bytes);
     }
 
-    pub(super) fn write_to(
-        &self,
-        socket: BorrowedFd<'_>,
-        at: usize,
-        len: usize,
-    ) -> io::Result<usize> {
+    pub(super) fn write_to(&self, socket: &Socket, at: usize, len: usize) -> io::Result<usize> {
         self.0.write_to(socket, OUT + at, len)
     }
 }

@@ -5,10 +5,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::sys::{self, Poller, Ready};
+use crate::sys::{OutputPipe, Poller, Ready};
 
 /// Bytes kept for the obituary.
 const TAIL: usize = 64 * 1024;
@@ -24,7 +23,7 @@ pub(super) struct Pump {
 /// One worker's standard error.
 pub(super) struct Tail {
     key: u64,
-    pipe: OwnedFd,
+    pipe: OutputPipe,
     forward: bool,
     kept: Mutex<VecDeque<u8>>,
 }
@@ -55,12 +54,12 @@ impl Pump {
     pub(super) fn watch(
         &self,
         key: u64,
-        pipe: OwnedFd,
+        pipe: OutputPipe,
         forward: bool,
     ) -> std::io::Result<Arc<Tail>> {
         let tail = Arc::new(Tail { key, pipe, forward, kept: Mutex::default() });
         lock(&self.pipes).insert(key, tail.clone());
-        if let Err(e) = self.poller.add(tail.pipe.as_fd(), key) {
+        if let Err(e) = self.poller.add_pipe(&tail.pipe, key) {
             lock(&self.pipes).remove(&key);
             return Err(e);
         }
@@ -71,12 +70,12 @@ impl Pump {
     /// may still hold the pipe.
     pub(super) fn finish(&self, tail: &Tail) -> Vec<u8> {
         if lock(&self.pipes).remove(&tail.key).is_some() {
-            self.poller.remove(tail.pipe.as_fd());
+            self.poller.remove_pipe(&tail.pipe);
         }
         let mut rest = Vec::new();
         // Bounded: somebody else may go on writing.
         for _ in 0..64 {
-            match tail.read(&mut rest) {
+            match tail.read(&mut rest, OutputPipe::read_last) {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
             }
@@ -103,7 +102,7 @@ impl Pump {
                         let Some(tail) = lock(&self.pipes).get(key).cloned() else {
                             continue;
                         };
-                        match tail.read(&mut chunk) {
+                        match tail.read(&mut chunk, OutputPipe::read_now) {
                             Ok(n) if n > 0 => {
                                 if !tail.forward {
                                     chunk.clear();
@@ -112,7 +111,7 @@ impl Pump {
                             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
                             _ => {
                                 if lock(&self.pipes).remove(key).is_some() {
-                                    self.poller.remove(tail.pipe.as_fd());
+                                    self.poller.remove_pipe(&tail.pipe);
                                 }
                             }
                         }
@@ -129,10 +128,14 @@ impl Pump {
 
 impl Tail {
     /// Reads once and keeps the tail; the bytes are appended to `seen`.
-    fn read(&self, seen: &mut Vec<u8>) -> std::io::Result<usize> {
+    fn read(
+        &self,
+        seen: &mut Vec<u8>,
+        read: fn(&OutputPipe, &mut Vec<u8>, usize) -> std::io::Result<usize>,
+    ) -> std::io::Result<usize> {
         let mut kept = lock(&self.kept);
         let start = seen.len();
-        let n = sys::read_pipe_now(self.pipe.as_fd(), seen, CHUNK)?;
+        let n = read(&self.pipe, seen, CHUNK)?;
         kept.extend(&seen[start..]);
         let excess = kept.len().saturating_sub(TAIL);
         kept.drain(..excess);

@@ -7,13 +7,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
 use super::stderr::{Pump, Tail};
-use crate::sys::{self, ChildProcess, Poller, Ready, SpawnSpec};
+use crate::sys::{self, ChildProcess, ChildSocket, Poller, Ready, SpawnSpec};
 use crate::task::catch;
 
 /// What to start; made once for all workers of a pool.
@@ -68,7 +67,7 @@ enum Command {
         token: u64,
         spec: Arc<SpawnSpec>,
         stderr: StderrPolicy,
-        socket: OwnedFd,
+        socket: ChildSocket,
     },
     WakeAt {
         watcher: Arc<dyn Watcher>,
@@ -122,7 +121,7 @@ impl Supervisor {
         token: u64,
         spec: Arc<SpawnSpec>,
         stderr: StderrPolicy,
-        socket: OwnedFd,
+        socket: ChildSocket,
     ) {
         self.send(Command::Spawn { watcher, token, spec, stderr, socket });
     }
@@ -186,7 +185,7 @@ impl Supervisor {
         token: u64,
         spec: &SpawnSpec,
         stderr: StderrPolicy,
-        socket: OwnedFd,
+        socket: ChildSocket,
     ) {
         let key = thread.next_key;
         thread.next_key += 1;

@@ -2,13 +2,12 @@
 //! finished results while the main thread is inside a long call.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::outgoing::Outgoing;
-use crate::sys::{self, Poller, Ready};
+use crate::sys::{self, Handle, Poller, Ready};
 
 /// A finished result waits at most about twice this behind a long call.
 const TICK: Duration = Duration::from_millis(1);
@@ -28,11 +27,11 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the thread. `parent` becomes readable when the parent ends.
-    pub(super) fn start(parent: Option<OwnedFd>, out: SharedOutgoing) -> io::Result<Arc<Self>> {
+    /// Starts the thread. `parent` is what tells of the parent's end.
+    pub(super) fn start(parent: Option<Handle>, out: SharedOutgoing) -> io::Result<Arc<Self>> {
         let watchdog = Arc::new(Watchdog { poller: Poller::new()?, awake: AtomicBool::new(false) });
         if let Some(parent) = &parent {
-            watchdog.poller.add(parent.as_fd(), PARENT)?;
+            watchdog.poller.add(sys::handle_ref(parent), PARENT)?;
         }
         let thread = watchdog.clone();
         // Only where this thread hears of the parent's end in any case.

@@ -2,23 +2,22 @@
 //! shared block and a hold on the parent's life.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 
 use crate::link::{Link, Local};
-use crate::sys;
+use crate::sys::{self, ChildSocket, Handle, Socket, handle_ref};
 use crate::wire::{HEADER_LEN, Header, Kind, MAX_INLINE, Welcome};
 
-/// The worker's end of the connection, not yet its standard input.
-pub(crate) type WorkerSocket = OwnedFd;
+/// The worker's end of the connection, not yet given to it.
+pub(crate) type WorkerSocket = ChildSocket;
 
 /// Both ends: ours, and the worker's.
-pub(crate) fn worker_socket() -> io::Result<(OwnedFd, WorkerSocket)> {
+pub(crate) fn worker_socket() -> io::Result<(Socket, WorkerSocket)> {
     sys::pair()
 }
 
 /// The handle by which the worker maps its block.
 #[derive(Debug)]
-pub(crate) struct BlockHandle(pub(super) OwnedFd);
+pub(crate) struct BlockHandle(pub(super) Handle);
 
 impl BlockHandle {
     /// Sends the welcome with the block and the parent's process handle.
@@ -37,8 +36,8 @@ impl BlockHandle {
         // Where there are no process handles the end of the socket must do.
         let parent = sys::own_process_handle().ok();
         match &parent {
-            Some(parent) => link.send_handles(&message, &[self.0.as_fd(), parent.as_fd()]),
-            None => link.send_handles(&message, &[self.0.as_fd()]),
+            Some(parent) => link.send_handles(&message, &[handle_ref(&self.0), handle_ref(parent)]),
+            None => link.send_handles(&message, &[handle_ref(&self.0)]),
         }
     }
 }

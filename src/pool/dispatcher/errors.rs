@@ -9,7 +9,7 @@ pub(super) fn start_error(reason: String) -> Error {
 pub(super) fn start_error_of(worker: &Worker, obituary: &Arc<Obituary>) -> Error {
     let waited = worker.since.elapsed();
     let reason = match obituary.reason {
-        ExitReason::Signaled { signal: 9, .. } if waited >= HELLO_TIMEOUT => format!(
+        reason if reason.is_forced() && waited >= HELLO_TIMEOUT => format!(
             "it was not ready after {waited:.1?}; does the program call `procpool::init()` (or use `#[procpool::main]`) before anything else?"
         ),
         reason => format!("it {}", was(reason)),
@@ -18,10 +18,7 @@ pub(super) fn start_error_of(worker: &Worker, obituary: &Arc<Obituary>) -> Error
 }
 
 pub(super) fn was(reason: ExitReason) -> String {
-    match reason {
-        ExitReason::Signaled { .. } => format!("was {reason}"),
-        _ => reason.to_string(),
-    }
+    if reason.is_killed() { format!("was {reason}") } else { reason.to_string() }
 }
 
 pub(super) fn degraded(cause: Option<&Error>) -> Error {

@@ -5,15 +5,17 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::process::Signal;
 
-/// Takes over the socket that the parent placed on standard input and puts
-/// the null device there instead.
+use super::Socket;
+
+/// The connection to the parent, which placed it on standard input; the null
+/// device takes its place.
 ///
-/// An error means standard input is no socket: this process was not started
-/// as a worker.
-pub(crate) fn bind_standard_input() -> io::Result<OwnedFd> {
+/// An error means that there is none: this process was not started as a worker.
+pub(crate) fn parent_socket() -> io::Result<Socket> {
     // SAFETY: descriptor 0 is open or the calls on it fail with EBADF.
     let stdin = unsafe { BorrowedFd::borrow_raw(0) };
-    rustix::net::sockopt::socket_type(stdin)?;
+    rustix::net::sockopt::socket_type(stdin)
+        .map_err(|e| io::Error::other(format!("standard input is not the pool's socket ({e})")))?;
     let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
         .or_else(|_| {
@@ -100,13 +102,4 @@ pub(crate) fn kill_own_group() -> ! {
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: always sound; nothing runs afterwards.
     unsafe { libc::_exit(code) }
-}
-
-/// Removes a variable from the environment.
-///
-/// Only for the first lines of a worker, before it has other threads.
-pub(crate) fn remove_env(key: &str) {
-    // SAFETY: called while this process has no thread that could read the
-    // environment at the same time.
-    unsafe { std::env::remove_var(key) };
 }

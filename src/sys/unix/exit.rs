@@ -1,26 +1,6 @@
-//! How a process ended, as the kernel tells it.
+//! The names of signals.
 
 use std::time::Duration;
-
-/// The kernel's word on the end of a child, without interpretation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RawExit {
-    Code(i32),
-    Signal {
-        signal: i32,
-        core: bool,
-    },
-    /// Somebody else collected the status (or SIGCHLD is ignored).
-    Unknown,
-}
-
-/// What the child used, as the kernel accounted it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Usage {
-    pub(crate) user: Duration,
-    pub(crate) system: Duration,
-    pub(crate) peak_resident: u64,
-}
 
 /// `SIGSEGV` for 11 and so on; `None` for a number without a name here.
 pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {

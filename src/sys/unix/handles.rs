@@ -2,22 +2,33 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
+/// Whatever of the system's this process holds.
+pub(crate) type Handle = OwnedFd;
+pub(crate) type HandleRef<'a> = BorrowedFd<'a>;
+
 /// One end of a connected stream.
 pub(crate) type Socket = OwnedFd;
+
+/// The end that a child is to get.
+pub(crate) type ChildSocket = OwnedFd;
+
+pub(crate) fn handle_ref(handle: &Handle) -> HandleRef<'_> {
+    handle.as_fd()
+}
 
 /// Descriptors one message may carry; more is refused before sending and
 /// closed on arrival.
 const MAX_HANDLES: usize = 16;
 
 /// Two connected ends that nobody else can name, both closed on exec.
-pub(crate) fn pair() -> io::Result<(Socket, Socket)> {
+pub(crate) fn pair() -> io::Result<(Socket, ChildSocket)> {
     let (a, b) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -63,11 +74,12 @@ pub(crate) fn send_with_handles(
     Ok(())
 }
 
-/// Receives bytes and the descriptors that came with them (closed on exec).
+/// Receives the beginning of a message and the descriptors that came with it
+/// (closed on exec).
 pub(crate) fn recv_with_handles(
-    socket: BorrowedFd<'_>,
+    socket: &Socket,
     bytes: &mut [u8],
-) -> io::Result<(usize, Vec<OwnedFd>)> {
+) -> io::Result<(usize, Vec<Handle>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = rustix::io::retry_on_intr(|| {
@@ -89,12 +101,8 @@ pub(crate) fn recv_with_handles(
 
 /// Appends at most `max` bytes to `buf`, waiting for the first of them.
 /// `Ok(0)` is the end of the stream.
-pub(crate) fn recv_blocking(
-    socket: BorrowedFd<'_>,
-    buf: &mut Vec<u8>,
-    max: usize,
-) -> io::Result<usize> {
-    recv(socket, buf, max, RecvFlags::empty())
+pub(crate) fn recv_blocking(socket: &Socket, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+    recv(socket.as_fd(), buf, max, RecvFlags::empty())
 }
 
 /// Appends at most `max` bytes to `buf` if some are there, else
@@ -129,7 +137,7 @@ fn recv(
 }
 
 /// Writes everything, waiting while the peer does not read.
-pub(crate) fn write_all_blocking(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_all_blocking(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let n = write_vectored_blocking(socket, &[IoSlice::new(bytes)])?;
         bytes = &bytes[n..];
@@ -140,7 +148,7 @@ pub(crate) fn write_all_blocking(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io
 /// Writes some of `slices`, waiting until at least one byte is taken,
 /// whether or not the socket is in non-blocking mode.
 pub(crate) fn write_vectored_blocking(
-    socket: BorrowedFd<'_>,
+    socket: &Socket,
     slices: &[IoSlice<'_>],
 ) -> io::Result<usize> {
     loop {
@@ -155,11 +163,38 @@ pub(crate) fn write_vectored_blocking(
     }
 }
 
-pub(super) fn wait_writable(socket: BorrowedFd<'_>) -> io::Result<()> {
+fn wait_writable(socket: &Socket) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)];
     match poll(&mut fds, None) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Writes some of the `len` bytes at `start`, waiting until at least one is taken.
+///
+/// # Safety
+/// The bytes must stay mapped during the call. Another process may change them.
+pub(in crate::sys) unsafe fn write_raw(
+    socket: &Socket,
+    start: *const u8,
+    len: usize,
+) -> io::Result<usize> {
+    loop {
+        // SAFETY: the caller vouches for the range; the kernel only reads it.
+        let n = unsafe { libc::send(socket.as_raw_fd(), start.cast(), len, libc::MSG_NOSIGNAL) };
+        if n > 0 {
+            return Ok(n as usize);
+        }
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::Interrupted => {}
+            io::ErrorKind::WouldBlock => wait_writable(socket)?,
+            _ => return Err(error),
+        }
     }
 }

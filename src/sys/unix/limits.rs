@@ -5,17 +5,11 @@ use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, Rlimit};
 
-/// A ceiling the kernel keeps for the calling process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ResourceLimit {
-    /// Bytes of address space.
-    Memory(u64),
-    /// Seconds of CPU over the life of the process.
-    CpuSeconds(u64),
-    /// Open descriptors.
-    Files(u64),
-    /// No core dumps: a death is then seen at once, not after a slow dump.
-    NoCore,
+use crate::sys::ResourceLimit;
+
+/// Whether [`apply_limit`] knows this kind of limit.
+pub(crate) fn can_limit(_limit: ResourceLimit) -> bool {
+    true
 }
 
 pub(crate) fn apply_limit(limit: ResourceLimit) -> io::Result<()> {

@@ -1,26 +1,20 @@
 //! Waiting for many descriptors at once on a plain thread.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::time::Timespec;
+
+use super::{HandleRef, OutputPipe};
+use crate::sys::Ready;
 
 /// One epoll set with a doorbell that other threads ring.
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: OwnedFd,
     bell: OwnedFd,
-}
-
-/// What a wait found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ready {
-    /// Somebody rang.
-    Bell,
-    /// The descriptor added under this key is readable or at its end.
-    Key(u64),
 }
 
 const BELL: u64 = u64::MAX;
@@ -33,14 +27,23 @@ impl Poller {
         Ok(Poller { epoll, bell })
     }
 
-    /// Watches `fd` under `key` until [`Poller::remove`].
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+    /// Watches a process under `key` until [`Poller::remove`].
+    pub(crate) fn add(&self, fd: HandleRef<'_>, key: u64) -> io::Result<()> {
         debug_assert_ne!(key, BELL);
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN)?)
     }
 
-    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+    pub(crate) fn remove(&self, fd: HandleRef<'_>) {
         let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Watches a pipe under `key` until [`Poller::remove_pipe`].
+    pub(crate) fn add_pipe(&self, pipe: &OutputPipe, key: u64) -> io::Result<()> {
+        self.add(pipe.handle(), key)
+    }
+
+    pub(crate) fn remove_pipe(&self, pipe: &OutputPipe) {
+        self.remove(pipe.handle());
     }
 
     /// Makes the current or next wait return; callable from any thread.

@@ -1,34 +1,30 @@
-//! Memory that two processes see, made safe to touch.
+//! Memory that two processes map.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// A fixed block of memory mapped into this process and one other.
-///
-/// The other process may write any byte at any time, so nothing here hands
-/// out a reference to plain data: words are atomics, bytes are copied.
+/// A shared mapping of a whole memory file.
 #[derive(Debug)]
-pub(crate) struct SharedBlock {
-    start: NonNull<u8>,
-    len: usize,
+pub(in crate::sys) struct Mapping {
+    pub(in crate::sys) start: NonNull<u8>,
+    pub(in crate::sys) len: usize,
 }
 
-// SAFETY: the block is plain memory valid until `drop`; every access is an
-// atomic operation or a byte copy that tolerates concurrent writers.
-unsafe impl Send for SharedBlock {}
+// SAFETY: plain memory that is valid until `drop`; how it is accessed is up to
+// whoever holds the pointer.
+unsafe impl Send for Mapping {}
 // SAFETY: as above.
-unsafe impl Sync for SharedBlock {}
+unsafe impl Sync for Mapping {}
 
-impl SharedBlock {
+impl Mapping {
     /// A new zeroed block and the descriptor by which another process maps
     /// it. It can neither shrink (which would turn a read here into a fault)
     /// nor grow.
-    pub(crate) fn create(name: &str, len: usize) -> io::Result<(Self, OwnedFd)> {
+    pub(in crate::sys) fn create(name: &str, len: usize) -> io::Result<(Self, OwnedFd)> {
         let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&fd, len as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
@@ -37,7 +33,7 @@ impl SharedBlock {
 
     /// Maps a block that the other process made. One that could shrink under
     /// us, or has another size, is refused.
-    pub(crate) fn open(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+    pub(in crate::sys) fn open(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
         let seals = rustix::fs::fcntl_get_seals(fd)?;
         let size = rustix::fs::fstat(fd)?.st_size;
         if !seals.contains(SealFlags::SHRINK) || size != len as i64 {
@@ -65,110 +61,11 @@ impl SharedBlock {
         };
         let start = NonNull::new(start.cast::<u8>())
             .ok_or_else(|| io::Error::other("the shared block was mapped at address zero"))?;
-        Ok(SharedBlock { start, len })
-    }
-
-    /// The `index`th 64-bit word.
-    ///
-    /// # Panics
-    /// If the word lies outside the block: offsets are our own constants.
-    #[inline]
-    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
-        assert!((index + 1) * 8 <= self.len, "word {index} of a block of {} bytes", self.len);
-        // SAFETY: in bounds, aligned (mappings start on a page), and valid
-        // for as long as `self`; every access by either process is atomic.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast::<u64>().add(index)) }
-    }
-
-    /// Copies `bytes` into the block at `offset`.
-    ///
-    /// # Panics
-    /// If they do not fit: offsets are our own.
-    #[inline]
-    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset <= self.len && bytes.len() <= self.len - offset);
-        // SAFETY: in bounds (checked); the source is a private slice, so the
-        // two do not overlap. A racing writer can only spoil the values.
-        unsafe {
-            let to = self.start.as_ptr().add(offset);
-            let (from, len) = (bytes.as_ptr(), bytes.len());
-            // Most copies are a few bytes, for which a call of memcpy costs more
-            // than two overlapping words.
-            match len {
-                8..=16 => {
-                    let (first, last) = (from.cast::<u64>(), from.add(len - 8).cast::<u64>());
-                    to.cast::<u64>().write_unaligned(first.read_unaligned());
-                    to.add(len - 8).cast::<u64>().write_unaligned(last.read_unaligned());
-                }
-                4..8 => {
-                    let (first, last) = (from.cast::<u32>(), from.add(len - 4).cast::<u32>());
-                    to.cast::<u32>().write_unaligned(first.read_unaligned());
-                    to.add(len - 4).cast::<u32>().write_unaligned(last.read_unaligned());
-                }
-                2..4 => {
-                    let (first, last) = (from.cast::<u16>(), from.add(len - 2).cast::<u16>());
-                    to.cast::<u16>().write_unaligned(first.read_unaligned());
-                    to.add(len - 2).cast::<u16>().write_unaligned(last.read_unaligned());
-                }
-                _ => std::ptr::copy_nonoverlapping(from, to, len),
-            }
-        }
-    }
-
-    /// A private copy of `len` bytes at `offset`, or `None` if they are not
-    /// inside the block (the numbers may come from the other process).
-    pub(crate) fn copy_out(&self, offset: usize, len: usize) -> Option<Vec<u8>> {
-        if offset > self.len || len > self.len - offset {
-            return None;
-        }
-        let mut bytes = vec![0u8; len];
-        // SAFETY: in bounds (checked); the target is private memory.
-        unsafe {
-            std::ptr::copy_nonoverlapping(self.start.as_ptr().add(offset), bytes.as_mut_ptr(), len);
-        }
-        Some(bytes)
-    }
-
-    /// Writes some of the `len` bytes at `offset` to `socket` without copying
-    /// them here, waiting until at least one is taken.
-    ///
-    /// # Panics
-    /// If they are not inside the block: the numbers are our own.
-    pub(crate) fn write_to(
-        &self,
-        socket: BorrowedFd<'_>,
-        offset: usize,
-        len: usize,
-    ) -> io::Result<usize> {
-        assert!(offset <= self.len && len <= self.len - offset);
-        loop {
-            // SAFETY: the range is in bounds (checked) and stays mapped; the
-            // kernel only reads it.
-            let n = unsafe {
-                libc::send(
-                    std::os::fd::AsRawFd::as_raw_fd(&socket),
-                    self.start.as_ptr().add(offset).cast(),
-                    len,
-                    libc::MSG_NOSIGNAL,
-                )
-            };
-            if n > 0 {
-                return Ok(n as usize);
-            }
-            if n == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock => super::handles::wait_writable(socket)?,
-                _ => return Err(error),
-            }
-        }
+        Ok(Mapping { start, len })
     }
 }
 
-impl Drop for SharedBlock {
+impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `map` and nothing borrows it now.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
@@ -178,38 +75,15 @@ impl Drop for SharedBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
-
-    #[test]
-    fn two_mappings_see_the_same_words_and_bytes() {
-        let (a, fd) = SharedBlock::create("test", 8192).unwrap();
-        let b = SharedBlock::open(fd.as_fd(), 8192).unwrap();
-        a.word(3).store(77, Ordering::Release);
-        assert_eq!(b.word(3).load(Ordering::Acquire), 77);
-        let bytes: Vec<u8> = (1..=40).collect();
-        for len in 0..bytes.len() {
-            b.copy_in(8192 - len, &bytes[..len]);
-            assert_eq!(a.copy_out(8192 - len, len).unwrap(), bytes[..len]);
-        }
-    }
-
-    #[test]
-    fn ranges_that_a_peer_made_up_are_refused() {
-        let (a, _fd) = SharedBlock::create("test", 4096).unwrap();
-        assert!(a.copy_out(4096, 1).is_none());
-        assert!(a.copy_out(usize::MAX, 2).is_none());
-        assert!(a.copy_out(2, usize::MAX).is_none());
-        assert_eq!(a.copy_out(4096, 0).unwrap(), Vec::<u8>::new());
-    }
 
     #[test]
     fn a_block_that_could_shrink_or_is_of_another_size_is_refused() {
         let fd = rustix::fs::memfd_create("loose", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
             .unwrap();
         rustix::fs::ftruncate(&fd, 4096).unwrap();
-        assert!(SharedBlock::open(fd.as_fd(), 4096).is_err());
-        let (_a, fd) = SharedBlock::create("test", 4096).unwrap();
-        assert!(SharedBlock::open(fd.as_fd(), 8192).is_err());
+        assert!(Mapping::open(fd.as_fd(), 4096).is_err());
+        let (_a, fd) = Mapping::create("test", 4096).unwrap();
+        assert!(Mapping::open(fd.as_fd(), 8192).is_err());
         assert!(rustix::fs::ftruncate(&fd, 0).is_err(), "the seal holds");
     }
 }

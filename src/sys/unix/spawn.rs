@@ -4,39 +4,18 @@
 //! to `posix_spawn`: any `pre_exec` would copy the parent's page tables, which
 //! takes 100 ms and more in a large parent.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::exit::{RawExit, Usage, timeval};
-
-/// Where a child's standard error goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StderrMode {
-    Inherit,
-    Null,
-    /// Into a pipe whose reading end [`spawn`] returns.
-    Pipe,
-}
-
-/// Everything a spawn needs; made once and used for every worker.
-#[derive(Debug, Clone)]
-pub(crate) struct SpawnSpec {
-    /// `None`: the image this process runs, even when its file has been
-    /// replaced or deleted meanwhile.
-    pub(crate) program: Option<PathBuf>,
-    pub(crate) args: Vec<OsString>,
-    pub(crate) env_clear: bool,
-    pub(crate) env: Vec<(OsString, Option<OsString>)>,
-    pub(crate) stderr: StderrMode,
-}
+use super::exit::timeval;
+use super::{ChildSocket, Handle, HandleRef};
+use crate::sys::{RawExit, SpawnSpec, StderrMode, Usage};
 
 /// A started child: who it is and what the parent holds of it.
 #[derive(Debug)]
@@ -54,8 +33,8 @@ const SELF_IMAGE: &str = "/proc/self/exe";
 /// the parent-death signal is tied to the spawning *thread*.
 pub(crate) fn spawn(
     spec: &SpawnSpec,
-    socket: OwnedFd,
-) -> io::Result<(ChildProcess, Option<OwnedFd>)> {
+    socket: ChildSocket,
+) -> io::Result<(ChildProcess, Option<OutputPipe>)> {
     let mut command = match &spec.program {
         Some(path) => Command::new(path),
         None => {
@@ -84,7 +63,7 @@ pub(crate) fn spawn(
     );
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
-    let stderr = child.stderr.take().map(OwnedFd::from);
+    let stderr = child.stderr.take().map(|pipe| OutputPipe(pipe.into()));
     // Not reaped yet, so the pid still names our child.
     let handle = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(handle) => handle,
@@ -96,25 +75,38 @@ pub(crate) fn spawn(
     };
     let child = ChildProcess { pid, handle, reaped: Mutex::new(false) };
     if let Some(pipe) = &stderr {
-        super::set_nonblocking(pipe.as_fd(), true)?;
+        super::set_nonblocking(pipe.0.as_fd(), true)?;
     }
     Ok((child, stderr))
 }
 
 /// A descriptor that becomes readable when this process ends, for a child to
 /// hold: it works across pid namespaces, where the pid itself would not.
-pub(crate) fn own_process_handle() -> io::Result<OwnedFd> {
+pub(crate) fn own_process_handle() -> io::Result<Handle> {
     Ok(rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?)
 }
 
-/// Appends what a non-blocking pipe holds, at most `max` bytes.
-pub(crate) fn read_pipe_now(
-    pipe: BorrowedFd<'_>,
-    buf: &mut Vec<u8>,
-    max: usize,
-) -> io::Result<usize> {
-    buf.reserve(max);
-    Ok(rustix::io::retry_on_intr(|| rustix::io::read(pipe, rustix::buffer::spare_capacity(buf)))?)
+/// The reading end of a child's standard error; never waits.
+#[derive(Debug)]
+pub(crate) struct OutputPipe(OwnedFd);
+
+impl OutputPipe {
+    /// Appends what the pipe holds, at most `max` bytes; `Ok(0)` is the end.
+    pub(crate) fn read_now(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        buf.reserve(max);
+        Ok(rustix::io::retry_on_intr(|| {
+            rustix::io::read(&self.0, rustix::buffer::spare_capacity(buf))
+        })?)
+    }
+
+    /// The same once the child has ended.
+    pub(crate) fn read_last(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        self.read_now(buf, max)
+    }
+
+    pub(super) fn handle(&self) -> HandleRef<'_> {
+        self.0.as_fd()
+    }
 }
 
 impl ChildProcess {
@@ -123,7 +115,7 @@ impl ChildProcess {
     }
 
     /// Readable once the child has ended.
-    pub(crate) fn handle(&self) -> BorrowedFd<'_> {
+    pub(crate) fn handle(&self) -> HandleRef<'_> {
         self.handle.as_fd()
     }
 
@@ -259,7 +251,7 @@ fn wait_by_handle(handle: &OwnedFd, flags: i32) -> Wait {
 mod tests {
     use super::*;
 
-    fn sh(script: &str) -> (ChildProcess, OwnedFd) {
+    fn sh(script: &str) -> (ChildProcess, OutputPipe) {
         let spec = SpawnSpec {
             program: Some("/bin/sh".into()),
             args: vec!["-c".into(), script.into()],
@@ -272,7 +264,7 @@ mod tests {
         (child, stderr.unwrap())
     }
 
-    fn readable(fd: BorrowedFd<'_>) {
+    fn readable(fd: HandleRef<'_>) {
         use rustix::event::{PollFd, PollFlags, poll};
         poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], None).unwrap();
     }
@@ -298,8 +290,8 @@ mod tests {
         // End of file: nobody holds the pipe once the grandchild is dead.
         let mut text = Vec::new();
         loop {
-            readable(pipe.as_fd());
-            if read_pipe_now(pipe.as_fd(), &mut text, 64).unwrap() == 0 {
+            readable(pipe.handle());
+            if pipe.read_now(&mut text, 64).unwrap() == 0 {
                 break;
             }
         }

@@ -1,7 +1,8 @@
 //! A Unix socket pair between a parent and the child it started.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream as BlockingStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,14 +10,15 @@ use bytes::BufMut;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::transport::{ReadHalf, Transport, WriteHalf};
-use crate::sys;
+use crate::link::transport::{ReadHalf, Transport, WriteHalf};
+use crate::sys::{self, Socket};
 
+/// The parent's end.
 pub(crate) struct Local(UnixStream);
 
 impl Local {
     /// Registers the socket with the current runtime.
-    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(socket: Socket) -> io::Result<Self> {
         sys::set_nonblocking(socket.as_fd(), true)?;
         Ok(Local(UnixStream::from_std(socket.into())?))
     }
@@ -69,5 +71,55 @@ impl WriteHalf for OwnedWriteHalf {
 
     fn send_handles(&mut self, bytes: &[u8], handles: &[BorrowedFd<'_>]) -> io::Result<()> {
         sys::send_with_handles(self.as_ref().as_fd(), bytes, handles)
+    }
+}
+
+/// The worker's end: read by blocking, or within a runtime.
+#[derive(Debug)]
+pub(crate) struct WorkerEnd(Socket);
+
+impl WorkerEnd {
+    pub(crate) fn new(socket: Socket) -> Self {
+        WorkerEnd(socket)
+    }
+
+    /// Appends at most `max` bytes, waiting for the first; `Ok(0)` is the end.
+    pub(crate) fn recv(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        sys::recv_blocking(&self.0, buf, max)
+    }
+
+    /// Reads within the current runtime until the result is dropped.
+    pub(crate) fn listen(&mut self) -> io::Result<Listening<'_>> {
+        let stream = BlockingStream::from(self.0.try_clone()?);
+        stream.set_nonblocking(true)?;
+        Ok(Listening { stream: UnixStream::from_std(stream)?, socket: &self.0 })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Listening<'a> {
+    stream: UnixStream,
+    socket: &'a Socket,
+}
+
+impl Listening<'_> {
+    /// As [`WorkerEnd::recv`]; when dropped, nothing was read.
+    pub(crate) async fn recv(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        loop {
+            self.stream.readable().await?;
+            let read = self.stream.try_io(tokio::io::Interest::READABLE, || {
+                sys::recv_now(self.socket.as_fd(), buf, max)
+            });
+            match read {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        let _ = sys::set_nonblocking(self.socket.as_fd(), false);
     }
 }
