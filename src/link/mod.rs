@@ -2,8 +2,12 @@
 //!
 //! Knows no pool and no process.
 
+#[cfg(test)]
+mod contract_tests;
 mod driver;
 mod local;
+#[cfg(test)]
+mod memory;
 mod transport;
 
 pub(crate) use driver::{Link, LinkEnd};

@@ -20,11 +20,12 @@ pub(crate) trait ReadHalf: Send + 'static {
         max: usize,
     ) -> Poll<io::Result<usize>>;
 
-    /// The same on any thread, without a runtime: `WouldBlock` if nothing is
-    /// there.
+    /// The same on any thread, without a runtime, once the peer has ended:
+    /// `WouldBlock` if nothing is there.
     fn read_now(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize>;
 
-    /// How many bytes are there to be read at once.
+    /// How many bytes a peer that has ended may have left; more than there are where
+    /// that is not known before the end is read.
     fn waiting(&self) -> usize;
 }
 

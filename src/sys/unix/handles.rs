@@ -38,6 +38,13 @@ pub(crate) fn pair() -> io::Result<(Socket, ChildSocket)> {
     Ok((a, b))
 }
 
+/// The child's end, used by this process.
+#[cfg(test)]
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+pub(crate) fn connect_here(child: ChildSocket) -> io::Result<Socket> {
+    Ok(child)
+}
+
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     let mut flags = rustix::fs::fcntl_getfl(fd)?;
     flags.set(rustix::fs::OFlags::NONBLOCK, on);

@@ -15,6 +15,8 @@ pub(crate) use child::{
     arm_group_death, arm_parent_death, exit_now, kill_own_group, parent_socket, reset_signals,
 };
 pub(crate) use exit::signal_name;
+#[cfg(test)]
+pub(crate) use handles::connect_here;
 pub(super) use handles::write_raw;
 pub(crate) use handles::{
     ChildSocket, Handle, HandleRef, Socket, bytes_waiting, handle_ref, pair, recv_blocking,

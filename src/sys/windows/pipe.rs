@@ -150,7 +150,7 @@ pub(crate) fn parent_socket() -> io::Result<Socket> {
 
 /// Opens the child's end in this process.
 #[cfg(test)]
-pub(crate) fn connect_here(child: &ChildSocket) -> io::Result<Socket> {
+pub(crate) fn connect_here(child: ChildSocket) -> io::Result<Socket> {
     let process = duplicate(pseudo_self(), None)?;
     let _ = child.peer.set(Peer { pid: std::process::id(), process });
     let client = open(&child.name, GENERIC_READ | GENERIC_WRITE, FILE_FLAG_OVERLAPPED)?;
