@@ -7,7 +7,7 @@
 //! - a full queue is said at once (503 with `Retry-After`), instead of piling up,
 //! - a client that hangs up takes its work with it,
 //! - `/healthz` answers at once whatever the workers do,
-//! - SIGTERM and Ctrl-C let the requests under way finish, then exit with 0.
+//! - SIGTERM and Ctrl-C (on Windows Ctrl-Break, too) let the requests under way finish, then exit with 0.
 //!
 //! ```text
 //! cargo run --release --example web_server            # or with a port as argument
@@ -47,7 +47,6 @@ use image::{ImageError, ImageFormat, ImageReader};
 use procpool::{Limits, ProcessPool, TrySubmitError};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 const MIB: u64 = 1 << 20;
 /// Of a thumbnail and, in pixels, of what is accepted as an image.
@@ -274,15 +273,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .with_state(App { pool: pool.clone(), deadline });
 
     // Before the first line of output: who reads it may send a signal at once.
-    // Workers do not get Ctrl-C. A service manager should send SIGTERM to this
-    // process only (in systemd: `KillMode=mixed`), or the workers end too early.
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    };
+    let stop = request_to_end()?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
 
@@ -291,6 +282,35 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     pool.shutdown().await?;
     println!("all requests are answered, all workers are gone");
     Ok(())
+}
+
+/// Comes when somebody asks this process to end. Listens from the call on.
+///
+/// Workers do not get Ctrl-C. A service manager should send SIGTERM to this process
+/// only (in systemd: `KillMode=mixed`), or the workers end too early.
+#[cfg(unix)]
+fn request_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// Comes when somebody asks this process to end. Listens from the call on.
+#[cfg(windows)]
+fn request_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::windows::{ctrl_break, ctrl_c};
+    let (mut c, mut pause) = (ctrl_c()?, ctrl_break()?);
+    Ok(async move {
+        tokio::select! {
+            _ = c.recv() => {}
+            _ = pause.recv() => {}
+        }
+    })
 }
 
 /// A number from the environment.

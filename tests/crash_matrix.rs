@@ -7,6 +7,7 @@ mod ledger;
 
 use std::future::Future;
 
+use common::os::{self, Death};
 use ledger::{Ledger, note};
 use procpool::{Error, ExitReason, ProcessPool, Progress, Stderr};
 use serde::{Deserialize, Serialize};
@@ -15,14 +16,7 @@ procpool::test_hook!();
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Cause {
-    Segv,
-    Bus,
-    Fpe,
-    Ill,
-    Trap,
-    Kill,
-    Term,
-    Abort,
+    System(Death),
     Exit0,
     Exit42,
     ExitNow255,
@@ -33,9 +27,13 @@ enum Cause {
     PanicWhereNoneMayLeave,
 }
 
+const KILL: Cause = Cause::System(Death::Kill);
+const ABORT: Cause = Cause::System(Death::Abort);
+
 enum Expected {
-    Signal(i32),
+    Death(Death),
     Code(i32),
+    Overflow,
     /// The worker lives.
     Panic(&'static str),
 }
@@ -43,20 +41,12 @@ enum Expected {
 impl Cause {
     fn expected(self) -> Expected {
         match self {
-            Cause::Segv => Expected::Signal(libc::SIGSEGV),
-            Cause::Bus => Expected::Signal(libc::SIGBUS),
-            Cause::Fpe => Expected::Signal(libc::SIGFPE),
-            Cause::Ill => Expected::Signal(libc::SIGILL),
-            Cause::Trap => Expected::Signal(libc::SIGTRAP),
-            Cause::Kill => Expected::Signal(libc::SIGKILL),
-            Cause::Term => Expected::Signal(libc::SIGTERM),
-            Cause::Abort
-            | Cause::StackOverflow
-            | Cause::DoublePanic
-            | Cause::PanicWhereNoneMayLeave => Expected::Signal(libc::SIGABRT),
+            Cause::System(death) => Expected::Death(death),
+            Cause::DoublePanic | Cause::PanicWhereNoneMayLeave => Expected::Death(Death::Abort),
             Cause::Exit0 => Expected::Code(0),
             Cause::Exit42 => Expected::Code(42),
             Cause::ExitNow255 => Expected::Code(255),
+            Cause::StackOverflow => Expected::Overflow,
             Cause::Panic => Expected::Panic("a plain panic"),
             Cause::PanicWithoutText => Expected::Panic("not text"),
         }
@@ -72,29 +62,13 @@ impl Cause {
         }
     }
 
-    /// The heart of the matter; comes back for nothing but a missing instruction.
+    /// The heart of the matter.
     fn strike(self) {
         match self {
-            // SAFETY: it is not: the page may not be written, which is the point.
-            Cause::Segv => unsafe { page(-1, libc::PROT_NONE).write_volatile(1) },
-            // SAFETY: as above; the file behind the page is empty.
-            Cause::Bus => unsafe {
-                let file = libc::memfd_create(c"empty".as_ptr(), 0);
-                page(file, libc::PROT_READ | libc::PROT_WRITE).write_volatile(1);
-            },
-            Cause::Fpe => divide_by_zero(),
-            Cause::Ill => undefined_instruction(),
-            Cause::Trap => raise(libc::SIGTRAP),
-            // SAFETY: plain system calls.
-            Cause::Kill => unsafe {
-                libc::kill(libc::getpid(), libc::SIGKILL);
-            },
-            Cause::Term => raise(libc::SIGTERM),
-            Cause::Abort => std::process::abort(),
+            Cause::System(death) => death.strike(),
             Cause::Exit0 => std::process::exit(0),
             Cause::Exit42 => std::process::exit(42),
-            // SAFETY: nothing runs afterwards.
-            Cause::ExitNow255 => unsafe { libc::_exit(255) },
+            Cause::ExitNow255 => os::exit_at_once(255),
             Cause::StackOverflow => {
                 std::hint::black_box(dig(1));
             }
@@ -120,58 +94,19 @@ impl Cause {
     }
 }
 
-const ALL: [Cause; 16] = [
-    Cause::Segv,
-    Cause::Bus,
-    Cause::Fpe,
-    Cause::Ill,
-    Cause::Trap,
-    Cause::Kill,
-    Cause::Term,
-    Cause::Abort,
-    Cause::Exit0,
-    Cause::Exit42,
-    Cause::ExitNow255,
-    Cause::StackOverflow,
-    Cause::Panic,
-    Cause::PanicWithoutText,
-    Cause::DoublePanic,
-    Cause::PanicWhereNoneMayLeave,
-];
-
-fn page(file: i32, protection: i32) -> *mut u8 {
-    let flags = if file < 0 { libc::MAP_PRIVATE | libc::MAP_ANONYMOUS } else { libc::MAP_SHARED };
-    // SAFETY: a fresh mapping at an address of the kernel's choice.
-    unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, file, 0).cast() }
-}
-
-fn raise(signal: i32) {
-    // SAFETY: a plain call.
-    unsafe { libc::raise(signal) };
-}
-
-#[cfg(target_arch = "x86_64")]
-fn divide_by_zero() {
-    // SAFETY: ends this process, as it should.
-    unsafe {
-        std::arch::asm!("xor edx, edx", "div ecx", inout("eax") 1 => _, inout("ecx") 0 => _, out("edx") _)
-    };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn divide_by_zero() {
-    raise(libc::SIGFPE);
-}
-
-#[cfg(target_arch = "x86_64")]
-fn undefined_instruction() {
-    // SAFETY: ends this process, as it should.
-    unsafe { std::arch::asm!("ud2") };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn undefined_instruction() {
-    raise(libc::SIGILL);
+/// All that this system has.
+fn all() -> Vec<Cause> {
+    let others = [
+        Cause::Exit0,
+        Cause::Exit42,
+        Cause::ExitNow255,
+        Cause::StackOverflow,
+        Cause::Panic,
+        Cause::PanicWithoutText,
+        Cause::DoublePanic,
+        Cause::PanicWhereNoneMayLeave,
+    ];
+    os::DEATHS.iter().map(|death| Cause::System(*death)).chain(others).collect()
 }
 
 #[allow(unconditional_recursion)]
@@ -217,7 +152,8 @@ fn check(cause: Cause, error: &Error) {
             assert!(error.panic_message().unwrap().contains(text), "{cause:?}: {error}");
             return;
         }
-        Expected::Signal(signal) => assert_eq!(error.signal(), Some(signal), "{cause:?}: {error}"),
+        Expected::Death(death) => assert!(death.is_cause_of(error), "{cause:?}: {error}"),
+        Expected::Overflow => assert!(os::is_overflow(error), "{cause:?}: {error}"),
         Expected::Code(code) => {
             assert_eq!(error.exit_reason(), Some(ExitReason::Exited(code)), "{cause:?}: {error}");
         }
@@ -240,7 +176,7 @@ fn a_single_call() {
     common::run(|| async {
         let ledger = Ledger::new("crash-single");
         let pool = pool(1).await;
-        for (i, cause) in ALL.into_iter().enumerate() {
+        for (i, cause) in all().into_iter().enumerate() {
             let id = 10 * i as u64;
             let pid = pool.workers()[0].pid;
             let error = pool.run(step(id, Some(cause), &ledger.path())).await.unwrap_err();
@@ -249,11 +185,11 @@ fn a_single_call() {
             assert_eq!(pool.workers()[0].pid == pid, survives(cause), "{cause:?}");
         }
         ledger.nothing_ran_twice();
-        assert_eq!(ledger.lines().len(), 2 * ALL.len());
+        assert_eq!(ledger.lines().len(), 2 * all().len());
         let stats = pool.stats();
-        assert_eq!(stats.done, ALL.len() as u64);
-        assert_eq!(stats.failed, ALL.len() as u64);
-        let deaths = ALL.iter().filter(|c| !survives(**c)).count() as u64;
+        assert_eq!(stats.done, all().len() as u64);
+        assert_eq!(stats.failed, all().len() as u64);
+        let deaths = all().iter().filter(|c| !survives(**c)).count() as u64;
         assert_eq!((stats.restarts.crashed, stats.restarts.total()), (deaths, deaths));
         pool.shutdown().await.unwrap();
     });
@@ -263,7 +199,7 @@ fn a_single_call() {
 fn in_the_middle_of_a_chunk() {
     common::run(|| async {
         let pool = pool(2).await;
-        for cause in ALL {
+        for cause in all() {
             let ledger = Ledger::new("crash-chunk");
             let path = ledger.path();
             let items: Vec<_> =
@@ -289,7 +225,7 @@ fn in_the_middle_of_a_chunk() {
 fn with_others_queued_behind() {
     common::run(|| async {
         let pool = pool(1).await;
-        for cause in ALL {
+        for cause in all() {
             let ledger = Ledger::new("crash-queue");
             let path = ledger.path();
             // The pool learns that they are short: then several wait at the worker.
@@ -317,7 +253,7 @@ fn with_others_queued_behind() {
 fn an_async_task_among_others() {
     common::run(|| async {
         let pool = pool(2).await;
-        for cause in ALL {
+        for cause in all() {
             let ledger = Ledger::new("crash-async");
             let path = ledger.path();
             let handles: Vec<_> = (0..40)
@@ -380,21 +316,21 @@ fn retries_are_exactly_as_many_as_asked_for() {
     common::run(|| async {
         let ledger = Ledger::new("crash-retry");
         let pool = pool(2).await;
-        let error = pool.run(step(1, Some(Cause::Kill), &ledger.path())).retries(3).await;
-        check(Cause::Kill, &error.unwrap_err());
+        let error = pool.run(step(1, Some(KILL), &ledger.path())).retries(3).await;
+        check(KILL, &error.unwrap_err());
         assert_eq!(ledger.count(1), 4);
         let error = pool.run(step(2, Some(Cause::Panic), &ledger.path())).retries(2).await;
         check(Cause::Panic, &error.unwrap_err());
         assert_eq!(ledger.count(2), 3);
         let path = ledger.path();
-        let items = (10..20).map(|i| (i, (i == 15).then_some(Cause::Abort), path.as_str()));
+        let items = (10..20).map(|i| (i, (i == 15).then_some(ABORT), path.as_str()));
         let results = pool.try_map(step, items).chunk_size(10).retries(1).await.unwrap();
         for (i, result) in results.iter().enumerate() {
             assert_eq!(result.is_err(), i == 5, "item {i}");
             assert_eq!(ledger.count(10 + i), if i == 5 { 2 } else { 1 }, "item {i}");
         }
         let error = pool.run(abort_in_a_thread(&ledger.path())).await.unwrap_err();
-        assert_eq!(error.signal(), Some(libc::SIGABRT));
+        assert!(Death::Abort.is_cause_of(&error), "{error}");
         assert_eq!(ledger.count("thread"), 1);
         pool.shutdown().await.unwrap();
     });
@@ -409,7 +345,7 @@ fn the_rest_of_a_chunk_is_finished_by_a_closing_pool() {
             let pool = pool(1).await;
             let path = ledger.path();
             let items: Vec<_> = (0..20)
-                .map(|i| (i, (i == 3 || (last && i == 19)).then_some(Cause::Kill), path.clone()))
+                .map(|i| (i, (i == 3 || (last && i == 19)).then_some(KILL), path.clone()))
                 .collect();
             let lent = items.iter().map(|(i, cause, path)| (*i, *cause, path.as_str()));
             let mut map = pool.try_map(step, lent).chunk_size(20);
@@ -425,7 +361,7 @@ fn the_rest_of_a_chunk_is_finished_by_a_closing_pool() {
             for (i, result) in results.iter().enumerate() {
                 match result {
                     Ok(value) => assert_eq!(*value, i as u64 + 1),
-                    Err(error) if i == 3 || (last && i == 19) => check(Cause::Kill, error),
+                    Err(error) if i == 3 || (last && i == 19) => check(KILL, error),
                     Err(error) => panic!("item {i} was lost as well: {error}"),
                 }
             }
@@ -442,8 +378,8 @@ fn a_pool_ends_while_it_replaces_a_worker() {
         let ledger = Ledger::new("crash-end");
         for _ in 0..10 {
             let pool = pool(2).await;
-            let error = pool.run(step(0, Some(Cause::Kill), &ledger.path())).await.unwrap_err();
-            check(Cause::Kill, &error);
+            let error = pool.run(step(0, Some(KILL), &ledger.path())).await.unwrap_err();
+            check(KILL, &error);
             pool.shutdown().await.unwrap();
         }
     });

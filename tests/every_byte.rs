@@ -1,13 +1,10 @@
 //! A worker killed at every byte of a 4 KiB frame, in both directions.
 
-#![allow(unsafe_code)]
-
 mod common;
+#[path = "common/wild/mod.rs"]
+mod wild;
 
-use std::io::{Read, Write};
-use std::os::fd::{FromRawFd, IntoRawFd};
-use std::os::unix::net::UnixStream;
-
+use common::os::Death;
 use procpool::{ProcessPool, Progress};
 
 procpool::test_hook!();
@@ -17,25 +14,6 @@ const LEN: usize = 4070;
 /// Frame header; tag and length of a byte string.
 const HEADER: usize = 20;
 const STRING: usize = 5;
-
-/// The pool's socket, as user code that goes astray may find it.
-fn socket() -> UnixStream {
-    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
-        let Ok(to) = std::fs::read_link(entry.path()) else { continue };
-        if to.to_string_lossy().starts_with("socket:") {
-            let fd: i32 = entry.file_name().to_string_lossy().parse().unwrap();
-            // SAFETY: the descriptor is open, and given back by `into_raw_fd`.
-            return unsafe { UnixStream::from_raw_fd(fd) };
-        }
-    }
-    panic!("a worker has a socket");
-}
-
-fn kill_myself() -> ! {
-    // SAFETY: always sound.
-    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-    unreachable!("SIGKILL cannot be survived")
-}
 
 /// Writes the first bytes of its own result by itself, and dies.
 #[procpool::task]
@@ -48,29 +26,18 @@ fn answer_partly(bytes: usize) -> Vec<u8> {
     frame.extend_from_slice(&(LEN as u32).to_le_bytes());
     frame.extend(std::iter::repeat_n(7, LEN));
     assert_eq!(frame.len(), HEADER + STRING + LEN);
-    let mut socket = socket();
-    socket.write_all(&frame[..bytes]).unwrap();
-    let _ = socket.into_raw_fd();
-    kill_myself()
+    wild::send(&frame[..bytes]);
+    Death::Kill.strike()
 }
 
 /// Reads the first bytes of whatever is sent behind it, and dies. An async task,
 /// because other async calls are sent to the same worker while it runs.
 #[procpool::task]
 async fn swallow(begun: String, bytes: usize) {
+    wild::take_over();
     std::fs::File::create(begun).unwrap();
-    let mut socket = socket();
-    let mut left = vec![0; bytes];
-    let mut left = &mut left[..];
-    while !left.is_empty() {
-        match socket.read(left) {
-            Ok(n) => left = &mut left[n..],
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
-            Err(e) => panic!("{e}"),
-        }
-    }
-    let _ = socket.into_raw_fd();
-    kill_myself()
+    wild::swallow(bytes);
+    Death::Kill.strike()
 }
 
 #[procpool::task]
@@ -92,7 +59,7 @@ fn of_a_result() {
                 }
                 Err(error) => {
                     assert_ne!(k, whole, "the result was written: {error}");
-                    assert_eq!(error.signal(), Some(9), "byte {k}: {error}");
+                    assert!(Death::Kill.is_cause_of(&error), "byte {k}: {error}");
                     assert_eq!(error.progress(), Progress::MayHaveBegun);
                 }
             }
@@ -115,7 +82,7 @@ fn of_an_argument() {
             // From here on the worker reads what is sent only as the task does.
             let second = pool.spawn(length(vec![3; LEN]));
             let error = first.await.unwrap_err();
-            assert_eq!(error.signal(), Some(9), "byte {k}: {error}");
+            assert!(Death::Kill.is_cause_of(&error), "byte {k}: {error}");
             assert_eq!(second.await.unwrap(), LEN, "byte {k}: it had not begun, so it moved");
         }
         pool.shutdown().await.unwrap();

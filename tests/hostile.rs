@@ -4,67 +4,20 @@
 mod common;
 #[path = "common/ledger.rs"]
 mod ledger;
+#[path = "common/wild/mod.rs"]
+mod wild;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::os::{self, Death};
 use ledger::{Ledger, note};
 use procpool::{Error, ErrorKind, ProcessPool, Stderr};
 use serde::{Deserialize, Serialize};
+use wild::{block, send};
 
 procpool::test_hook!();
-
-// What a worker can get hold of.
-
-/// The pool's socket: the only one a worker has.
-fn socket() -> i32 {
-    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
-        let to = std::fs::read_link(entry.path()).unwrap_or_default();
-        if to.to_string_lossy().starts_with("socket:") {
-            return entry.file_name().to_string_lossy().parse().unwrap();
-        }
-    }
-    panic!("no socket here")
-}
-
-/// Writes to the pool's socket, past everything.
-fn send(bytes: &[u8]) {
-    let socket = socket();
-    let mut sent = 0;
-    while sent < bytes.len() {
-        // SAFETY: the range lies inside `bytes`.
-        let n = unsafe {
-            libc::send(
-                socket,
-                bytes[sent..].as_ptr().cast(),
-                bytes.len() - sent,
-                libc::MSG_NOSIGNAL,
-            )
-        };
-        match n {
-            n if n > 0 => sent += n as usize,
-            _ if std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock => {
-                std::thread::yield_now();
-            }
-            // The parent has closed its end.
-            _ => return,
-        }
-    }
-}
-
-/// Where the status block is mapped, and its length in words.
-fn block() -> (*const AtomicU64, usize) {
-    for line in std::fs::read_to_string("/proc/self/maps").unwrap().lines() {
-        if line.contains("procpool-status") {
-            let (from, rest) = line.split_once('-').unwrap();
-            let to = rest.split_once(' ').unwrap().0;
-            let from = usize::from_str_radix(from, 16).unwrap();
-            let to = usize::from_str_radix(to, 16).unwrap();
-            return (from as *const AtomicU64, (to - from) / 8);
-        }
-    }
-    panic!("no status block here")
-}
 
 fn scribble(index: usize, value: u64) {
     let (words, len) = block();
@@ -166,7 +119,7 @@ enum Evil {
     MalformedFault,
     ShortProgress,
     CloseEverything,
-    ShutTheSocketDown,
+    HangUp,
 }
 
 const EVILS: [Evil; 23] = [
@@ -192,7 +145,7 @@ const EVILS: [Evil; 23] = [
     Evil::MalformedFault,
     Evil::ShortProgress,
     Evil::CloseEverything,
-    Evil::ShutTheSocketDown,
+    Evil::HangUp,
 ];
 
 /// How it must end.
@@ -205,7 +158,7 @@ enum End {
 impl Evil {
     fn end(self) -> End {
         match self {
-            Evil::HalfHeaderThenExit | Evil::CloseEverything | Evil::ShutTheSocketDown => End::Died,
+            Evil::HalfHeaderThenExit | Evil::CloseEverything | Evil::HangUp => End::Died,
             _ => End::Protocol,
         }
     }
@@ -247,14 +200,8 @@ impl Evil {
             ),
             Evil::MalformedFault => send(&frame(FAULT, slot, id, &[0xff; 40])),
             Evil::ShortProgress => send(&frame(PROGRESS, slot, id, &[1, 2, 3])),
-            // SAFETY: plain system calls; what breaks by it is the point.
-            Evil::CloseEverything => unsafe {
-                libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
-            },
-            // SAFETY: a plain system call.
-            Evil::ShutTheSocketDown => unsafe {
-                libc::shutdown(socket(), libc::SHUT_RDWR);
-            },
+            Evil::CloseEverything => wild::close_everything(),
+            Evil::HangUp => wild::hang_up(),
         }
     }
 }
@@ -268,23 +215,19 @@ fn hostile(evil: Evil, ledger: &str) -> u64 {
     forever()
 }
 
-/// Does evil while it is idle: after its call has returned.
+/// Does evil while it is idle: after its call has returned, once `sign` is there.
 #[procpool::task]
-fn hostile_later(evil: Evil, ledger: &str) {
+fn hostile_later(evil: Evil, ledger: &str, sign: &Path) {
     note(ledger, format!("{evil:?}"));
     let (slot, id) = own_slot();
-    once_idle(move || evil.act(slot, id));
+    once_there(sign, move || evil.act(slot, id));
 }
 
-/// Runs `f` on another thread once this one, which serves calls, waits for the
-/// next call: the result of this one is out then.
-fn once_idle(f: impl FnOnce() + Send + 'static) {
-    // SAFETY: a plain system call.
-    let me = unsafe { libc::gettid() };
+/// Runs `f` on another thread once there is such a file.
+fn once_there(sign: &Path, f: impl FnOnce() + Send + 'static) {
+    let sign = sign.to_owned();
     std::thread::spawn(move || {
-        let path = format!("/proc/self/task/{me}/syscall");
-        let receiving = format!("{} ", libc::SYS_recvfrom);
-        while !std::fs::read_to_string(&path).unwrap().starts_with(&receiving) {
+        while !sign.exists() {
             std::thread::yield_now();
         }
         f();
@@ -378,7 +321,10 @@ fn evil_while_idle_costs_no_call_at_all() {
             }
             let ledger = Ledger::new("hostile-idle");
             let before = pool.stats().restarts.total();
-            pool.run(hostile_later(evil, &ledger.path())).await.unwrap();
+            let sign = ledger.beside("sign");
+            pool.run(hostile_later(evil, &ledger.path(), &sign)).await.unwrap();
+            // Its result is out, so it has nothing left to do.
+            std::fs::write(sign, "").unwrap();
             common::eventually("the hostile worker is replaced", || {
                 pool.stats().restarts.total() > before
             })
@@ -482,11 +428,15 @@ fn a_flood_of_progress_holds_nothing_up() {
 
 /// A grandchild that left the group, holds the socket and floods it for as long
 /// as anybody listens, while its worker dies.
+///
+/// Not on Windows: nothing leaves the worker's job there, so nothing of a dead worker
+/// can go on writing.
+#[cfg(unix)]
 #[procpool::task]
 fn leave_a_flooder_behind() -> u64 {
     let (slot, id) = own_slot();
     let many = frame(PROGRESS, slot, id, &[0; 16]).repeat(1000);
-    let socket = socket();
+    let socket = wild::socket();
     // SAFETY: the child of this many-threaded process makes nothing but system
     // calls, and never returns from here.
     unsafe {
@@ -504,6 +454,7 @@ fn leave_a_flooder_behind() -> u64 {
     forever()
 }
 
+#[cfg(unix)]
 #[test]
 fn a_flooding_grandchild_does_not_hold_the_supervisor() {
     common::run(|| async {
@@ -531,25 +482,20 @@ fn deaf() -> u64 {
 
 #[procpool::task]
 fn stop_oneself() -> u64 {
-    // SAFETY: a plain system call.
-    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+    os::stop_myself();
     // It takes hold of this thread a moment later.
     forever()
 }
 
-/// Stops its process a moment after the call has returned.
+/// Stops its process after the call has returned, once `sign` is there.
 #[procpool::task]
-fn stop_later() {
-    // SAFETY: a plain system call.
-    once_idle(|| unsafe {
-        libc::kill(libc::getpid(), libc::SIGSTOP);
-    });
+fn stop_later(sign: &Path) {
+    once_there(sign, os::stop_myself);
 }
 
 #[procpool::task]
 fn ignore_sigterm() {
-    // SAFETY: a plain call.
-    unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+    os::ignore_requests_to_end();
 }
 
 const SOON: Duration = Duration::from_millis(100);
@@ -564,12 +510,12 @@ fn workers_that_stand_still() {
         assert!(error.is_timeout(), "{error}");
         still_good(&pool).await;
         // Stopped while idle: 64 MiB for it fill the socket and wait here.
-        pool.run(stop_later()).await.unwrap();
+        let dir = common::TempDir::new("hostile-stop");
+        let sign = dir.0.join("sign");
+        pool.run(stop_later(&sign)).await.unwrap();
+        std::fs::write(sign, "").unwrap();
         let pid = pool.workers()[0].pid.unwrap();
-        common::eventually("the worker is stopped", || {
-            matches!(common::state_and_parent(pid), Some(('T', _)))
-        })
-        .await;
+        common::eventually("the worker is stopped", || os::is_stopped(pid)).await;
         let error = pool.run(take(vec![1; 64 << 20])).run_timeout(SOON).await.unwrap_err();
         assert!(error.is_timeout(), "{error}");
         assert_eq!(pool.run(take(vec![1; 64 << 20])).await.unwrap(), 64 << 20);
@@ -577,9 +523,7 @@ fn workers_that_stand_still() {
         // Cancelled calls of a stopped worker go at once.
         let call = pool.spawn(stop_oneself());
         common::eventually("the worker is stopped", || {
-            pool.workers().iter().any(|w| {
-                w.pid.is_some_and(|pid| matches!(common::state_and_parent(pid), Some(('T', _))))
-            })
+            pool.workers().iter().any(|w| w.pid.is_some_and(os::is_stopped))
         })
         .await;
         call.abort();
@@ -640,8 +584,7 @@ fn spoil(seed: u64, words: u64, hold: bool) -> u64 {
         scribble(index, value);
     }
     if hold {
-        // SAFETY: a plain system call.
-        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        Death::Kill.strike();
     }
     seed
 }
@@ -722,8 +665,7 @@ fn fuzz(seed: u64) -> u64 {
     bytes.truncate(1 + random.below(bytes.len()));
     send(&bytes);
     if random.below(2) == 0 {
-        // SAFETY: a plain system call.
-        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        Death::Kill.strike();
     }
     seed
 }

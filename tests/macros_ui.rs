@@ -1,6 +1,10 @@
 //! What the macros accept and refuse, and what they say.
 //!
+//! On Linux only: it tests the macros and the compiler's words, which are the same
+//! everywhere, and needs cargo beside it.
+//!
 //! `TRYBUILD=overwrite cargo test --test macros_ui` writes the `.stderr` files anew.
+#![cfg(target_os = "linux")]
 
 #[test]
 fn macros() {

@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::process::Command;
-
 use procpool::{ErrorKind, ProcessPool};
 
 /// What a worker finds in its environment.
@@ -21,7 +19,7 @@ fn a_pool_without_the_hook_starts_nothing_and_says_what_is_missing() {
             for remedy in ["hook", "procpool::main", "procpool::init()", "test_hook!"] {
                 assert!(text.contains(remedy), "{remedy} in {text}");
             }
-            assert!(common::children().is_empty(), "no child was started");
+            assert!(common::os::children().is_empty(), "no child was started");
         }
     });
 }
@@ -36,12 +34,8 @@ fn a_worker_that_passed_the_hook_by_ends_instead_of_starting_more() {
         return;
     }
     common::run(|| async {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_worker_that_passed_the_hook_by_ends_instead_of_starting_more"])
-            .args(["--nocapture", "--test-threads=1"])
-            .env(MARK, "1")
-            .output()
-            .unwrap();
+        let role = "a_worker_that_passed_the_hook_by_ends_instead_of_starting_more";
+        let output = common::os::this_program(role).env(MARK, "1").output().unwrap();
         let (out, err) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.status.code(), Some(71), "{out}{err}");

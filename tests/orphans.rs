@@ -5,10 +5,11 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{TempDir, is_alive, state_and_parent};
+use common::TempDir;
+use common::os::{self, Death};
 use procpool::ProcessPool;
 use serde::{Deserialize, Serialize};
 
@@ -28,19 +29,22 @@ enum Doing {
     Waiting,
     IdleAndStopped,
     SpinningAndStopped,
-    /// Spinning, with the descriptors closed by which it watches its parent.
+    /// Spinning, with the handles closed by which it watches its parent.
     Blind,
     /// Spinning, and deaf to every signal that can be ignored or blocked.
+    #[cfg(unix)]
     Deaf,
 }
 
-const ALL: [Doing; 7] = [
+const ALL: &[Doing] = &[
     Doing::Idle,
     Doing::Spinning,
     Doing::Waiting,
     Doing::IdleAndStopped,
     Doing::SpinningAndStopped,
     Doing::Blind,
+    // Windows has no signals.
+    #[cfg(unix)]
     Doing::Deaf,
 ];
 
@@ -60,31 +64,31 @@ enum End {
 fn start_a_sleeper() -> u32 {
     // Left to its fate on purpose.
     #[allow(clippy::zombie_processes)]
-    let sleeper = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    let sleeper = os::this_program("sleeper")
+        .env(ROLE, "sleeper")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     sleeper.id()
+}
+
+/// That process.
+#[test]
+fn sleeper() {
+    while std::env::var(ROLE).is_ok_and(|role| role == "sleeper") {
+        std::thread::park();
+    }
 }
 
 #[procpool::task]
 fn spin(doing: Doing, sign: &str) -> u64 {
-    if doing == Doing::Blind {
-        for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
-            let to = std::fs::read_link(entry.path()).unwrap_or_default();
-            if to.to_string_lossy().starts_with("anon_inode:") {
-                let fd = entry.file_name().to_string_lossy().parse().unwrap();
-                // SAFETY: a plain system call; what breaks by it is the point.
-                unsafe { libc::close(fd) };
-            }
-        }
-    }
-    if doing == Doing::Deaf {
-        // SAFETY: plain calls on local structs.
-        unsafe {
-            libc::signal(libc::SIGTERM, libc::SIG_IGN);
-            libc::signal(libc::SIGHUP, libc::SIG_IGN);
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
-        }
+    match doing {
+        Doing::Blind => os::be_blind(),
+        #[cfg(unix)]
+        Doing::Deaf => os::be_deaf(),
+        _ => {}
     }
     std::fs::write(format!("{sign}-{}", std::process::id()), "").unwrap();
     loop {
@@ -101,9 +105,9 @@ async fn wait(sign: String) -> u64 {
 /// The parent-to-be: this test in a process of its own.
 #[test]
 fn role() {
-    let Some(role) = std::env::var_os(ROLE) else { return };
+    let Ok(role) = std::env::var(ROLE) else { return };
     let file = std::env::var(FILE).unwrap();
-    let (doing, end) = serde_role(role.to_str().unwrap());
+    let (doing, end) = serde_role(&role);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let pool = ProcessPool::builder().workers(2).build().await.unwrap();
@@ -126,25 +130,21 @@ fn role() {
         }
         if matches!(doing, Doing::IdleAndStopped | Doing::SpinningAndStopped) {
             for pid in &workers {
-                // SAFETY: a plain system call on a child of ours.
-                unsafe { libc::kill(*pid as i32, libc::SIGSTOP) };
-                common::eventually("it stops", || matches!(state_and_parent(*pid), Some(('T', _))))
-                    .await;
+                os::stop(*pid);
+                common::eventually("it stops", || os::is_stopped(*pid)).await;
             }
         }
         pids.extend(workers);
         let text = pids.iter().map(|pid| format!("{pid}\n")).collect::<String>();
         std::fs::write(format!("{file}.new"), text).unwrap();
         std::fs::rename(format!("{file}.new"), &file).unwrap();
+        os::crash_quietly();
         match end {
             End::KilledFromOutside => std::future::pending().await,
             End::Exit => std::process::exit(7),
             End::Panic => panic!("as told"),
             End::Abort => std::process::abort(),
-            End::Segv => {
-                // SAFETY: a plain call.
-                unsafe { libc::raise(libc::SIGSEGV) };
-            }
+            End::Segv => Death::Segv.strike(),
             End::ReturnAndForget => {}
         }
         std::mem::forget((pool, calls));
@@ -174,8 +174,7 @@ fn serde_role(text: &str) -> (Doing, End) {
 async fn ends(doing: Doing, end: End) {
     let dir = TempDir::new("orphans");
     let file = dir.0.join("pids");
-    let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "role", "--nocapture", "--test-threads=1"])
+    let mut parent = os::this_program("role")
         .env(ROLE, role_name(doing, end))
         .env(FILE, &file)
         .stdin(Stdio::null())
@@ -191,21 +190,20 @@ async fn ends(doing: Doing, end: End) {
     let pids: Vec<u32> = pids.lines().map(|line| line.parse().unwrap()).collect();
     assert_eq!(pids.len(), 3);
     if end == End::KilledFromOutside {
-        assert!(pids.iter().all(|pid| is_alive(*pid)), "{doing:?}: they live until then");
+        assert!(pids.iter().all(|pid| os::is_alive(*pid)), "{doing:?}: they live until then");
         parent.kill().unwrap();
     }
     common::eventually("the parent ends", || parent.try_wait().unwrap().is_some()).await;
     let deadline = Instant::now() + GONE_WITHIN;
     loop {
-        let left: Vec<_> = pids.iter().filter(|pid| is_alive(**pid)).collect();
+        let left: Vec<_> = pids.iter().filter(|pid| os::is_alive(**pid)).collect();
         if left.is_empty() {
             break;
         }
         if Instant::now() > deadline {
-            let states: Vec<_> = left.iter().map(|pid| (**pid, state_and_parent(**pid))).collect();
+            let states: Vec<_> = left.iter().map(|pid| os::describe(**pid)).collect();
             for pid in left {
-                // SAFETY: a plain system call.
-                unsafe { libc::kill(*pid as i32, libc::SIGKILL) };
+                os::kill(*pid);
             }
             panic!("{doing:?}, {end:?}: of {pids:?} (the first a grandchild) are left {states:?}");
         }
@@ -222,7 +220,7 @@ fn nothing_survives_the_parents_kill() {
     common::run(|| async {
         for _ in 0..rounds() {
             for doing in ALL {
-                ends(doing, End::KilledFromOutside).await;
+                ends(*doing, End::KilledFromOutside).await;
             }
         }
     });

@@ -116,7 +116,7 @@ fn a_running_call_is_cancelled_with_its_worker() {
         assert!(error.is_cancelled(), "{error}");
         assert_eq!(error.progress(), Progress::MayHaveBegun);
         assert!(!error.is_safe_to_retry());
-        common::eventually("the worker is killed", || !common::is_alive(pid)).await;
+        common::eventually("the worker is killed", || !common::os::is_alive(pid)).await;
         assert_eq!(pool.run(square(3)).await.unwrap(), 9);
         assert_eq!(pool.stats().restarts.cancelled, 1);
         pool.shutdown().await.unwrap();

@@ -26,7 +26,7 @@ async fn refused(builder: Builder, option: &str, value: &str, allowed: &str) {
     assert!(a.contains(allowed), "{option}: {a} should say {allowed}");
     let text = error.to_string();
     assert!(text.contains(option) && text.contains(value) && text.contains(allowed), "{text}");
-    assert!(common::children().is_empty());
+    assert!(common::os::children().is_empty());
 }
 
 #[test]
@@ -47,6 +47,7 @@ fn numbers_out_of_range_are_refused() {
         let too_much = u64::from(u32::MAX) + 1;
         refused(one().max_message_bytes(too_much), "max_message_bytes", "4294967296", "4 GiB")
             .await;
+        #[cfg(unix)]
         refused(one().limits(Limits::new().files(1)), "limits.files", "1", "at least 32").await;
         refused(one().limits(Limits::new().memory(0)), "limits.memory", "0", "at least 1").await;
         let depthless = DecodeLimits { depth: 0, ..DecodeLimits::default() };
@@ -64,11 +65,17 @@ fn times_out_of_range_are_refused() {
             refused(one().max_worker_age(time), "max_worker_age", &value, allowed).await;
             refused(one().call_timeout(time), "call_timeout", &value, allowed).await;
             refused(one().start_timeout(time), "start_timeout", &value, allowed).await;
-            let limits = Limits::new().cpu_time(time);
-            refused(one().limits(limits), "limits.cpu_time", &value, allowed).await;
+            #[cfg(unix)]
+            {
+                let limits = Limits::new().cpu_time(time);
+                refused(one().limits(limits), "limits.cpu_time", &value, allowed).await;
+            }
         }
-        let brief = Limits::new().cpu_time(Duration::from_millis(999));
-        refused(builder(1).limits(brief), "limits.cpu_time", "999ms", "at least 1 s").await;
+        #[cfg(unix)]
+        {
+            let brief = Limits::new().cpu_time(Duration::from_millis(999));
+            refused(builder(1).limits(brief), "limits.cpu_time", "999ms", "at least 1 s").await;
+        }
         refused(builder(1).cancel_grace(Duration::MAX), "cancel_grace", "", "a century").await;
         let policy = RestartPolicy::default;
         let bad = policy().initial_backoff(Duration::ZERO);
@@ -123,12 +130,17 @@ fn what_is_not_built_is_unsupported() {
             (builder(1).sandbox(Sandbox::Contain), "Contain", "limits"),
             (builder(1).sandbox(Sandbox::Decoder), "Decoder", "limits"),
             (builder(1).sandbox(Sandbox::Strict), "Strict", "limits"),
+            // Whatever their value: Windows has no such limits.
+            #[cfg(windows)]
+            (builder(1).limits(Limits::new().files(100)), "files", "memory"),
+            #[cfg(windows)]
+            (builder(1).limits(Limits::new().cpu_time(common::HANG)), "CPU", "cpu_timeout"),
         ] {
             let error = builder.build().await.map(|_| ()).unwrap_err();
             assert!(error.is_unsupported(), "{error}");
             let text = error.to_string();
             assert!(text.contains(what) && text.contains(instead), "{text}");
-            assert!(common::children().is_empty());
+            assert!(common::os::children().is_empty());
         }
     });
 }

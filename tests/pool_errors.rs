@@ -5,6 +5,7 @@ mod kit;
 
 use std::marker::PhantomData;
 
+use common::os::{self, Death};
 use kit::{Gate, boom, builder, die_by, exit, hold, hold_async, pids, pool, square};
 use procpool::{Error, ErrorKind, ExitReason, ProcessPool, Progress, Stderr, try_context};
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
@@ -31,7 +32,7 @@ impl Mood {
             Refuse => Err(refuse(what)),
             Panic => panic!("{what} panics"),
             Exit => std::process::exit(9),
-            Crash => kit::raise(libc::SIGSEGV),
+            Crash => Death::Segv.strike(),
         }
     }
 
@@ -169,7 +170,7 @@ fn an_argument_the_worker_cannot_decode_costs_no_worker() {
 fn a_worker_that_ends_while_decoding_fails_that_call_only() {
     common::run(|| async {
         let pool = quiet().await;
-        for (mood, reason) in [(Exit, 9), (Crash, -libc::SIGSEGV)] {
+        for (mood, reason) in [(Exit, 9), (Crash, Death::Segv.code())] {
             for ballast in [vec![], vec![u64::MAX; 200_000]] {
                 let bad = Moody { inwards: mood, ballast, ..Moody::fine() };
                 let error = pool.run(take(bad)).await.unwrap_err();
@@ -217,7 +218,7 @@ fn a_result_that_cannot_be_encoded_costs_no_worker() {
 fn a_worker_that_ends_while_encoding_fails_that_call_only() {
     common::run(|| async {
         let pool = quiet().await;
-        for (mood, code) in [(Exit, 9), (Crash, -libc::SIGSEGV)] {
+        for (mood, code) in [(Exit, 9), (Crash, Death::Segv.code())] {
             let error = pool.run(give(mood as u8, 0)).await.unwrap_err();
             assert_eq!(error.exit_reason().and_then(|r| r.code()), Some(code), "{error}");
             assert_eq!(error.progress(), Progress::MayHaveBegun);
@@ -520,14 +521,18 @@ fn a_dead_worker_is_told_with_its_cause() {
         let text = error.to_string();
         assert!(text.contains("exited with code 3") && text.contains("kit::exit"), "{text}");
 
-        for (signal, name) in [(libc::SIGKILL, "SIGKILL"), (libc::SIGSEGV, "SIGSEGV")] {
-            let error = pool.run(die_by(signal)).await.unwrap_err();
-            assert_eq!(error.signal(), Some(signal));
-            assert!(error.to_string().contains(name), "{error}");
+        for death in os::DEATHS {
+            let error = pool.run(die_by(*death)).await.unwrap_err();
+            assert!(error.is_worker_died() && death.is_cause_of(&error), "{death:?}: {error:?}");
+            assert!(error.to_string().contains(death.name()), "{death:?}: {error}");
             assert_eq!(error.progress(), Progress::MayHaveBegun);
+            // A kill from outside may look like an exit.
+            let code = matches!(error.exit_reason(), Some(ExitReason::Exited(_)));
+            assert_eq!(error.is_killed(), !code, "{death:?}: {error}");
         }
         let error = pool.run(overflow(0)).await.unwrap_err();
         assert!(error.obituary().unwrap().is_stack_overflow());
+        assert!(os::is_overflow(&error), "{error:?}");
         assert!(error.to_string().contains("stack overflow"), "{error}");
 
         let error = pool.run(last_words("so long".into())).await.unwrap_err();
@@ -546,10 +551,10 @@ fn every_call_of_a_dead_worker_has_an_error_of_its_own() {
             .map(|x| pool.run(hold_async(gate.path(), x)).label(format!("call {x}")).spawn())
             .collect();
         gate.arrived(4).await;
-        kit::signal(pids(&pool)[0], libc::SIGKILL);
+        os::kill(pids(&pool)[0]);
         for (x, call) in calls.into_iter().enumerate() {
             let error = call.await.unwrap_err();
-            assert_eq!(error.signal(), Some(libc::SIGKILL));
+            assert!(Death::Kill.is_cause_of(&error), "{error}");
             assert_eq!(error.label(), Some(&*format!("call {x}")));
         }
         assert_eq!(pool.run(square(5)).await.unwrap(), 25);
@@ -583,10 +588,10 @@ fn a_worker_that_dies_while_a_big_argument_is_on_its_way_deadlocks_nothing() {
         let pool = quiet().await;
         let pid = pids(&pool)[0];
         // It does not read any more, so the argument fills every buffer.
-        kit::signal(pid, libc::SIGSTOP);
+        os::stop(pid);
         let call = pool.spawn(len(vec![7; 32 << 20]));
         common::eventually("it is sent", || pool.stats().running == 1).await;
-        kit::signal(pid, libc::SIGKILL);
+        os::kill(pid);
         // It had not begun, so it is nobody's fault: another worker runs it.
         assert_eq!(call.await.unwrap(), 32 << 20);
         assert_ne!(pids(&pool), [pid]);
@@ -603,8 +608,8 @@ fn a_worker_that_crashes_after_close_hangs_nobody() {
         gate.arrived(1).await;
         let queued = pool.spawn(square(3));
         pool.close();
-        kit::signal(pids(&pool)[0], libc::SIGKILL);
-        assert_eq!(running.await.unwrap_err().signal(), Some(libc::SIGKILL));
+        os::kill(pids(&pool)[0]);
+        assert!(Death::Kill.is_cause_of(&running.await.unwrap_err()));
         assert_eq!(queued.await.unwrap(), 9, "what was accepted is finished");
         pool.shutdown().await.unwrap();
     });

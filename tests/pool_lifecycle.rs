@@ -4,9 +4,9 @@ mod common;
 mod kit;
 
 use std::collections::{HashMap, HashSet};
-use std::process::Command;
 use std::time::Duration;
 
+use common::os::{self, Death};
 use kit::{Gate, builder, count_up, die_by, exit, hold, hold_async, mark, pid, pids, pool, square};
 use procpool::{ErrorKind, ProcessPool, RestartPolicy, Stderr, WorkerStatus};
 
@@ -14,7 +14,7 @@ procpool::test_hook!();
 
 async fn gone(pids: &[u32]) {
     for pid in pids {
-        common::eventually("the worker is gone", || !common::is_alive(*pid)).await;
+        common::eventually("the worker is gone", || !os::is_alive(*pid)).await;
     }
 }
 
@@ -31,7 +31,7 @@ fn a_pool_has_the_workers_it_was_told() {
             assert_eq!(names, (1..=n).map(|i| format!("crew-{i}")).collect::<Vec<_>>());
             assert!(workers.iter().all(|w| w.status == WorkerStatus::Idle && w.calls == 0));
             for pid in pids(&pool) {
-                assert_eq!(common::state_and_parent(pid).unwrap().1, std::process::id());
+                assert_eq!(os::parent(pid), Some(std::process::id()));
             }
             pool.shutdown().await.unwrap();
         }
@@ -100,7 +100,7 @@ fn shutdown_waits_for_more_work_than_workers() {
             let calls: Vec<_> = (0..50).map(|x| pool.spawn(square(x))).collect();
             let doubled: Vec<_> = (0..50).map(|x| pool.spawn(kit::double(x))).collect();
             pool.shutdown().await.unwrap();
-            assert!(before.iter().all(|pid| !common::is_alive(*pid)));
+            assert!(before.iter().all(|pid| !os::is_alive(*pid)));
             for (x, call) in calls.into_iter().enumerate() {
                 assert_eq!(call.await.unwrap(), (x * x) as u64);
             }
@@ -146,7 +146,7 @@ fn terminate_ends_ten_thousand_waiting_calls_at_once() {
                 assert!(call.await.unwrap_err().is_closed());
             }
             pool.join().await.unwrap();
-            assert!(before.iter().all(|pid| !common::is_alive(*pid)));
+            assert!(before.iter().all(|pid| !os::is_alive(*pid)));
             assert!(pool.run(square(1)).await.unwrap_err().is_closed());
             assert!(gate.log().len() <= 2, "none but the first two ever began");
             // Again, and in every order, changes nothing.
@@ -160,8 +160,7 @@ fn terminate_ends_ten_thousand_waiting_calls_at_once() {
 
 #[procpool::task]
 fn deaf(gate: String) -> u64 {
-    // SAFETY: a plain call.
-    unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+    os::ignore_requests_to_end();
     kit::stay(&gate, "deaf");
     0
 }
@@ -175,7 +174,7 @@ fn terminate_does_not_wait_for_the_deaf() {
         gate.arrived(1).await;
         pool.terminate();
         assert!(call.await.unwrap_err().is_closed());
-        // SIGKILL follows by itself.
+        // What it cannot ignore follows by itself.
         pool.join().await.unwrap();
     });
 }
@@ -186,7 +185,7 @@ fn terminate_after_workers_died_is_fine() {
         for kill in [false, true] {
             let pool = builder(2).stderr(Stderr::Null).build().await.unwrap();
             for pid in pids(&pool) {
-                kit::signal(pid, libc::SIGKILL);
+                os::kill(pid);
             }
             if kill {
                 pool.kill()
@@ -219,7 +218,7 @@ fn no_replacement_escapes_a_kill() {
             }
             pool.join().await.unwrap();
             assert!(pool.workers().is_empty());
-            assert!(common::children().is_empty(), "{:?}", common::children());
+            assert!(os::children().is_empty(), "{:?}", os::children());
         }
     });
 }
@@ -337,8 +336,7 @@ fn a_program_exits_with_a_pool_it_never_closed() {
     }
     common::run(|| async {
         for how in ["forget", "drop runtime", "close", "drop pool"] {
-            let program = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "a_program_exits_with_a_pool_it_never_closed", "--nocapture"])
+            let program = os::this_program("a_program_exits_with_a_pool_it_never_closed")
                 .env(ROLE, how)
                 .output();
             let output = program.unwrap();
@@ -495,7 +493,7 @@ fn killed_workers_are_replaced() {
         // Idle ones.
         let before = pids(&pool);
         for pid in &before {
-            kit::signal(*pid, libc::SIGKILL);
+            os::kill(*pid);
         }
         let squares = pool.map(square, 0..100).chunk_size(1).await.unwrap();
         assert!(squares.iter().enumerate().all(|(i, x)| *x == (i * i) as u64));
@@ -509,9 +507,9 @@ fn killed_workers_are_replaced() {
         gate.arrived(1).await;
         let busy = pool.workers().into_iter().find(|w| w.status == WorkerStatus::Busy).unwrap();
         let others: Vec<_> = (0..20).map(|x| pool.spawn(square(x))).collect();
-        kit::signal(busy.pid.unwrap(), libc::SIGTERM);
+        os::ask_to_end(busy.pid.unwrap());
         let error = call.await.unwrap_err();
-        assert_eq!(error.signal(), Some(libc::SIGTERM));
+        assert!(os::ASKED.is_cause_of(&error), "{error}");
         assert_eq!(error.obituary().unwrap().pid, busy.pid.unwrap());
         for (x, other) in others.into_iter().enumerate() {
             assert_eq!(other.await.unwrap(), (x * x) as u64);
@@ -528,7 +526,7 @@ fn many_blocked_calls_start_no_more_workers_than_there_are() {
         let calls: Vec<_> = (0..30).map(|x| pool.spawn(hold(gate.path(), x))).collect();
         gate.arrived(2).await;
         assert_eq!(pool.workers().len(), 2);
-        assert_eq!(common::children().len(), 2);
+        assert_eq!(os::children().len(), 2);
         assert_eq!(gate.log().len(), 2);
         gate.open();
         for (x, call) in calls.into_iter().enumerate() {
@@ -608,14 +606,14 @@ fn shutdown_while_calls_of_all_kinds_are_under_way() {
         let gate = Gate::new("all-kinds");
         let blocking = pool.spawn(hold(gate.path(), 1));
         let asynchronous = pool.spawn(hold_async(gate.path(), 2));
-        let dying = pool.spawn(die_by(libc::SIGKILL));
+        let dying = pool.spawn(die_by(Death::Kill));
         let marked = pool.map_async(mark, (0..20).map(|x| (String::new(), x)).take(0));
         gate.arrived(2).await;
         pool.close();
         gate.open();
         assert_eq!(blocking.await.unwrap(), 1);
         assert_eq!(asynchronous.await.unwrap(), 2);
-        assert_eq!(dying.await.unwrap_err().signal(), Some(libc::SIGKILL));
+        assert!(Death::Kill.is_cause_of(&dying.await.unwrap_err()));
         assert!(marked.await.is_ok_and(|all| all.is_empty()));
         pool.shutdown().await.unwrap();
     });

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use common::os::Death;
 use kit::{Gate, add, boom, builder, double, hold, mark, pid, pids, pool, square};
 use procpool::{ErrorKind, Stderr};
 
@@ -27,7 +28,7 @@ fn echo(bytes: Vec<u8>) -> Vec<u8> {
 fn moody(x: u64) -> u64 {
     match x % 10 {
         3 => panic!("no threes: {x}"),
-        7 => kit::raise(libc::SIGKILL),
+        7 => Death::Kill.strike(),
         _ => x * x,
     }
 }
@@ -210,7 +211,7 @@ fn try_map_gives_every_element_its_own_result() {
             for (x, result) in results.into_iter().enumerate() {
                 match (x % 10, result) {
                     (3, Err(e)) => assert_eq!(e.panic_message(), Some(&*format!("no threes: {x}"))),
-                    (7, Err(e)) => assert_eq!(e.signal(), Some(libc::SIGKILL), "{e}"),
+                    (7, Err(e)) => assert!(Death::Kill.is_cause_of(&e), "{e}"),
                     (_, result) => assert_eq!(result.unwrap(), (x * x) as u64),
                 }
             }

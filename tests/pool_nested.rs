@@ -3,6 +3,7 @@
 mod common;
 mod kit;
 
+use common::os::{self, Death};
 use kit::{pool, square};
 
 procpool::test_hook!();
@@ -54,7 +55,7 @@ async fn abandons(gate: String) -> u64 {
         kit::note(&gate, pid);
     }
     std::mem::forget(pool);
-    kit::raise(libc::SIGKILL)
+    Death::Kill.strike()
 }
 
 #[test]
@@ -91,11 +92,11 @@ fn a_dead_workers_pool_dies_with_it() {
         let pool = kit::builder(1).stderr(procpool::Stderr::Null).build().await.unwrap();
         let gate = kit::Gate::new("nested-abandoned");
         let error = pool.run(abandons(gate.path())).await.unwrap_err();
-        assert_eq!(error.signal(), Some(libc::SIGKILL));
+        assert!(Death::Kill.is_cause_of(&error), "{error}");
         let grandchildren: Vec<u32> = gate.log().iter().map(|x| x.parse().unwrap()).collect();
         assert_eq!(grandchildren.len(), 2);
         for pid in grandchildren {
-            common::eventually("the grandchild is gone", || !common::is_alive(pid)).await;
+            common::eventually("the grandchild is gone", || !os::is_alive(pid)).await;
         }
         assert_eq!(pool.run(square(3)).await.unwrap(), 9);
         pool.shutdown().await.unwrap();

@@ -124,7 +124,7 @@ fn the_end_of_a_pools_runtime_ends_its_calls_with_an_error() {
             }
             assert!(map.await.is_err());
             for pid in workers {
-                common::eventually("the worker is gone", || !common::is_alive(pid)).await;
+                common::eventually("the worker is gone", || !common::os::is_alive(pid)).await;
             }
             // And whoever comes later is told at once.
             for error in [
@@ -199,7 +199,7 @@ fn a_blocked_runtime_does_not_hold_deadlines_up() {
         gate.arrived(1).await;
         // This is the only thread of the runtime, and it does not give it back.
         let deadline = std::time::Instant::now() + common::HANG / 2;
-        while common::is_alive(worker) {
+        while common::os::is_alive(worker) {
             assert!(std::time::Instant::now() < deadline, "nobody stopped the call");
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -135,7 +135,7 @@ fn restarts_are_counted_by_cause() {
         pool.run(exit(1)).await.unwrap_err();
         ready().await;
         pool.run(square(1)).await.unwrap();
-        kit::signal(kit::pids(&pool)[0], libc::SIGKILL);
+        common::os::kill(kit::pids(&pool)[0]);
         common::eventually("it is missed", || pool.stats().restarts.idle == 1).await;
         ready().await;
         let gate = Gate::new("stats-restarts");

@@ -2,7 +2,6 @@
 //! HTTP, real images.
 //!
 //! As in `examples.rs`, the server is the one that cargo built next to this test.
-#![cfg(target_os = "linux")]
 
 mod common;
 
@@ -12,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
+use common::os;
 use futures::future::join_all;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-use rustix::process::{Pid, Signal};
 
 procpool::test_hook!();
 
@@ -27,13 +26,12 @@ const SOON: Duration = Duration::from_secs(10);
 /// How long the slow image takes where it is to be stopped: as good as for ever.
 const FOR_EVER: (&str, &str) = ("WEB_SERVER_POISON", "600000");
 
-/// A test with a server. The audit sees what the server leaves behind, because
-/// this process is made the parent of orphans first.
+/// A test with a server. The audit sees what the server leaves behind.
 fn with_server<F>(env: &[(&str, &str)], body: impl FnOnce(Server) -> F)
 where
     F: Future<Output = ()>,
 {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    os::adopt_orphans();
     common::run(|| body(Server::start(env)));
 }
 
@@ -67,21 +65,14 @@ impl Answer {
 
 impl Server {
     fn start(env: &[(&str, &str)]) -> Server {
-        let mut path = std::env::current_exe().unwrap();
-        path.pop();
-        if path.ends_with("deps") {
-            path.pop();
-        }
-        path.extend(["examples", "web_server"]);
-        assert!(path.exists(), "{}: run `cargo build --examples` first", path.display());
-        let mut child = Command::new(path)
+        let mut command = Command::new(common::example("web_server"));
+        command
             .env("PORT", "0")
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the server starts");
+            .stderr(Stdio::null());
+        let mut child = os::spawn(&mut command).expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -149,11 +140,6 @@ impl Server {
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id() as i32).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
     /// Waits for its end; gives its status and the rest of its output.
     async fn ended(&mut self) -> (ExitStatus, String) {
         let deadline = Instant::now() + SOON;
@@ -172,11 +158,18 @@ impl Server {
 
     /// Ends it as a service manager would, and sees that it goes in order.
     async fn stop(mut self) {
-        self.signal(Signal::TERM);
+        if !os::REQUESTS[0].send(&self.child) {
+            // Nothing orderly can be asked for here: then by force, and still nothing
+            // may be left.
+            self.child.kill().unwrap();
+            self.ended().await;
+            common::eventually("all have gone", || os::children().is_empty()).await;
+            return;
+        }
         let (status, rest) = self.ended().await;
         assert_eq!(status.code(), Some(0));
         assert_eq!(rest, "all requests are answered, all workers are gone\n");
-        assert_eq!(common::children(), [], "left behind");
+        assert_eq!(os::children(), [], "left behind");
     }
 }
 
@@ -360,8 +353,8 @@ fn a_crash_costs_one_request() {
 }
 
 #[test]
-fn sigterm_lets_the_request_under_way_finish() {
-    for signal in [Signal::TERM, Signal::INT] {
+fn a_request_to_end_lets_the_one_under_way_finish() {
+    for ending in os::REQUESTS {
         let env = [("WEB_SERVER_POISON", "2000"), ("WORKERS", "1")];
         with_server(&env, |mut server| async move {
             let slow = slow();
@@ -370,7 +363,9 @@ fn sigterm_lets_the_request_under_way_finish() {
                 _ = &mut under_way => panic!("it was done before it was seen to run"),
                 () = server.until("running", 1) => {}
             }
-            server.signal(signal);
+            if !ending.send(&server.child) {
+                return;
+            }
             // New clients are turned away at once,
             server.refuses_connections().await;
             // and the old one gets its answer.
@@ -378,7 +373,7 @@ fn sigterm_lets_the_request_under_way_finish() {
             let (status, rest) = server.ended().await;
             assert_eq!(status.code(), Some(0));
             assert_eq!(rest, "all requests are answered, all workers are gone\n");
-            assert_eq!(common::children(), [], "left behind");
+            assert_eq!(os::children(), [], "left behind");
         });
     }
 }

@@ -1,17 +1,15 @@
-//! A file in which tasks write down that they ran: one line and one `write(2)`
+//! A file in which tasks write down that they ran: one line and one write
 //! each, so that no death can take a line along.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 
-use super::common::TempDir;
+use super::common::{TempDir, os};
 
 /// Adds a line; for the inside of a task.
 pub fn note(path: &str, line: impl std::fmt::Display) {
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    os::append(path, &format!("{line}\n"));
 }
 
 /// The reader's side.
@@ -28,6 +26,11 @@ impl Ledger {
 
     pub fn path(&self) -> String {
         self.file.to_str().unwrap().to_owned()
+    }
+
+    /// The path of another file in the same directory.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.file.with_file_name(name)
     }
 
     /// Every line with how often it is there.

@@ -1,7 +1,8 @@
 //! What every test that starts processes shares: a pool, and the audit at the end.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+pub mod os;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -48,8 +49,7 @@ pub fn run_current_thread<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
 /// of its own anyway.)
 pub struct Audit {
     _turn: std::sync::MutexGuard<'static, ()>,
-    fds: BTreeMap<String, String>,
-    shm: Vec<PathBuf>,
+    before: os::Holdings,
 }
 
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -68,7 +68,7 @@ impl Audit {
                 }
             });
         });
-        Audit { _turn: turn, fds: descriptors(), shm: names("/dev/shm") }
+        Audit { _turn: turn, before: os::Holdings::now() }
     }
 
     /// Waits a moment for what is on its way out, then counts.
@@ -85,50 +85,12 @@ impl Audit {
     }
 
     fn left_over(&self) -> Vec<String> {
+        let children = os::children().into_iter();
         let mut left: Vec<String> =
-            children().into_iter().map(|(pid, state)| format!("child {pid} ({state})")).collect();
-        left.extend(
-            descriptors()
-                .into_iter()
-                .filter(|(fd, what)| self.fds.get(fd) != Some(what))
-                .map(|(fd, what)| format!("descriptor {fd} -> {what}")),
-        );
-        left.extend(
-            names("/dev/shm")
-                .into_iter()
-                .filter(|p| !self.shm.contains(p))
-                .map(|p| format!("shared memory {}", p.display())),
-        );
+            children.map(|(pid, state)| format!("child {pid} ({state})")).collect();
+        left.extend(self.before.since());
         left
     }
-}
-
-/// Direct children of this process, zombies included, with their state letter.
-pub fn children() -> Vec<(u32, char)> {
-    let me = std::process::id();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        if let Some((state, parent)) = state_and_parent(pid)
-            && parent == me
-        {
-            found.push((pid, state));
-        }
-    }
-    found
-}
-
-/// State letter and parent of a process; `None` if it is gone.
-pub fn state_and_parent(pid: u32) -> Option<(char, u32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let rest = stat.rsplit_once(')')?.1;
-    let mut fields = rest.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-/// Whether a process exists and is no zombie.
-pub fn is_alive(pid: u32) -> bool {
-    matches!(state_and_parent(pid), Some((state, _)) if state != 'Z' && state != 'X')
 }
 
 /// Polls `condition` until it holds; a hang fails with `what`.
@@ -140,20 +102,17 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn descriptors() -> BTreeMap<String, String> {
-    let Ok(dir) = std::fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
-    dir.flatten()
-        .filter_map(|e| {
-            let to = std::fs::read_link(e.path()).ok()?;
-            Some((e.file_name().to_string_lossy().into_owned(), to.to_string_lossy().into_owned()))
-        })
-        // The directory being read.
-        .filter(|(_, to)| !to.contains("/fd"))
-        .collect()
-}
-
-fn names(dir: &str) -> Vec<PathBuf> {
-    std::fs::read_dir(dir).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default()
+/// A program that cargo built next to this test: `cargo test` does; `cargo test
+/// --test name` does not, and needs `cargo build --examples` before it.
+pub fn example(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.extend(["examples", &format!("{name}{}", std::env::consts::EXE_SUFFIX)]);
+    assert!(path.exists(), "{} is missing: run `cargo build --examples` first", path.display());
+    path
 }
 
 /// A directory of this test's own, removed when dropped.
@@ -170,6 +129,12 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // On Windows a worker that is just ending may still have a file of it open.
+        for _ in 0..10 {
+            if std::fs::remove_dir_all(&self.0).is_ok() || !self.0.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use procpool::{Builder, ProcessPool};
 
+use crate::common::os::{self, Death};
 use crate::common::{self, TempDir};
 
 pub async fn pool(workers: usize) -> ProcessPool {
@@ -56,11 +57,7 @@ impl Gate {
 
 /// In a worker: notes who came.
 pub fn note(gate: &str, who: impl std::fmt::Display) {
-    use std::io::Write;
-    let path = Path::new(gate).join("log");
-    let mut log = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-    // One write: lines of several processes do not mix.
-    log.write_all(format!("{who}\n").as_bytes()).unwrap();
+    os::append(Path::new(gate).join("log"), &format!("{who}\n"));
 }
 
 fn is_open(gate: &str) -> bool {
@@ -132,25 +129,8 @@ pub fn exit(code: i32) -> u64 {
 }
 
 #[procpool::task]
-pub fn die_by(signal: i32) -> u64 {
-    raise(signal)
-}
-
-/// Ends this process by a signal, whatever handler stands in the way.
-pub fn raise(signal: i32) -> ! {
-    loop {
-        // SAFETY: plain calls without memory of ours.
-        unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-            libc::raise(signal);
-        }
-    }
-}
-
-/// Sends a signal to a worker of this test.
-pub fn signal(pid: u32, signal: i32) {
-    // SAFETY: a plain call.
-    assert_eq!(unsafe { libc::kill(pid as libc::pid_t, signal) }, 0);
+pub fn die_by(death: Death) -> u64 {
+    death.strike()
 }
 
 /// How many calls this worker has run of this task.
