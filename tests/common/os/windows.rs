@@ -23,7 +23,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
 use windows_sys::Win32::System::Diagnostics::Debug::{
-    SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX, SetErrorMode,
+    EXCEPTION_POINTERS, SetUnhandledExceptionFilter,
 };
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
@@ -380,10 +380,14 @@ pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
     Ok(child)
 }
 
-/// Keeps a crash of this process from asking anybody anything.
+/// Keeps a crash of this process from being reported to anybody: it ends it at once.
 pub fn crash_quietly() {
-    // SAFETY: a plain call.
-    unsafe { SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX) };
+    unsafe extern "system" fn end(info: *const EXCEPTION_POINTERS) -> i32 {
+        // SAFETY: the system's own record.
+        exit_at_once(unsafe { (*(*info).ExceptionRecord).ExceptionCode })
+    }
+    // SAFETY: the function is there as long as the process.
+    unsafe { SetUnhandledExceptionFilter(Some(end)) };
 }
 
 /// Whether the system is only imitated (by Wine), in which case some of its promises
@@ -404,16 +408,18 @@ pub fn handles() -> Vec<(u64, String)> {
     // SAFETY: a plain out-parameter.
     assert_ne!(unsafe { GetProcessHandleCount(GetCurrentProcess(), &mut count) }, 0);
     let mut found = Vec::new();
-    // They are numbered in fours, the lowest free number first.
-    for value in (4..1 << 16).step_by(4) {
-        if found.len() >= count as usize {
-            break;
-        }
+    // They are numbered in fours, from low to high. Wine says that there are none; but
+    // it gives out the lowest free number, so that no wide gaps are left.
+    let (mut value, mut last) = (4, 0);
+    while if count > 0 { found.len() < count as usize } else { value < last + 4 * 500 } {
         let mut flags = 0;
         // SAFETY: a number that is no handle is refused.
         if unsafe { GetHandleInformation(value as HANDLE, &mut flags) } != 0 {
             found.push((value, type_of(value as HANDLE)));
+            last = value;
         }
+        value += 4;
+        assert!(value < 1 << 24, "{count} handles, and only {} to be found", found.len());
     }
     found
 }
