@@ -10,9 +10,11 @@ use crate::process::{FAILPOINT_VARIABLE, Progress};
 
 crate::test_hook!();
 
-/// Writes its number down, in one write, and gives it back.
+/// Writes its number down, in one write, and gives it back. Each process has a file
+/// of its own: not every system adds whole lines to one.
 #[procpool::task]
 fn note(path: String, x: u64) -> u64 {
+    let path = format!("{path}.{}", std::process::id());
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
     file.write_all(format!("{x}\n").as_bytes()).unwrap();
     x
@@ -52,9 +54,15 @@ impl Drop for Scratch {
 }
 
 fn ledger(path: &str) -> HashMap<u64, usize> {
+    let path = Path::new(path);
     let mut counts = HashMap::new();
-    for line in std::fs::read_to_string(Path::new(path)).unwrap_or_default().lines() {
-        *counts.entry(line.parse().unwrap()).or_default() += 1;
+    for file in std::fs::read_dir(path.parent().unwrap()).unwrap().flatten() {
+        if !file.file_name().to_string_lossy().starts_with("ledger.") {
+            continue;
+        }
+        for line in std::fs::read_to_string(file.path()).unwrap().lines() {
+            *counts.entry(line.parse().unwrap()).or_default() += 1;
+        }
     }
     counts
 }
