@@ -35,7 +35,10 @@
 //!
 //! # Platform
 //!
-//! Linux, kernel 5.10 or newer.
+//! Linux (kernel 5.10 or newer) and Windows (10 or newer); macOS is compiled, but never
+//! run by us. On Windows workers are connected by named pipes and end with a job
+//! object, a crash is an [`ExitReason::Exception`], nobody can be asked to end, and
+//! [`Limits::files`] is `Unsupported`. The README has a table of the differences.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -171,6 +171,9 @@ impl Builder {
 
     /// Starts workers with an empty environment, but for what
     /// [`env`](Builder::env) adds. Default: they inherit this process's.
+    ///
+    /// # Platform
+    /// `SystemRoot` stays on Windows, where hardly a program starts without it.
     pub fn env_clear(mut self) -> Self {
         self.config.env_clear = true;
         self.config.env.clear();
@@ -213,6 +216,9 @@ impl Builder {
     /// its worker is killed: tasks that look at
     /// [`Context::is_cancelled`](crate::Context::is_cancelled) can so save their
     /// worker. Default: 10 ms.
+    ///
+    /// # Platform
+    /// Windows measures in ticks of its clock, by default of 16 ms.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.config.cancel_grace = grace;
         self

@@ -9,13 +9,19 @@ use crate::sys::{self, ResourceLimit};
 use crate::wire::DecodeLimits;
 
 /// Ceilings the kernel keeps for each worker.
+///
+/// # Platform
+/// Windows keeps `memory` (which there is what a process has committed) and
+/// `cpu_time` (in user mode) by a job object, and has none for `files`: `build` answers
+/// `Unsupported`. Wine accepts them and enforces neither; macOS does not enforce
+/// `memory`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of address space (`RLIMIT_AS`). Default: none.
     pub memory: Option<u64>,
     /// CPU time over a worker's whole life, in full seconds; the kernel kills
-    /// it with SIGKILL. Default: none.
+    /// it: SIGKILL, on Windows exit code 1816. Default: none.
     pub cpu_time: Option<Duration>,
     /// Open descriptors, at least 32. Default: none.
     pub files: Option<u64>,

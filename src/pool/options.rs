@@ -61,6 +61,9 @@ macro_rules! option_methods {
         /// Stops the task when one run uses more CPU time than this, all its
         /// threads together. Blocking tasks only: several async calls share a
         /// worker's clock, so for them this is `Unsupported`.
+        ///
+        /// # Platform
+        /// Windows counts CPU time in ticks of its clock, of 16 ms.
         pub fn cpu_timeout(mut self, limit: std::time::Duration) -> Self {
             self.$($field).+.get_or_insert_default().cpu_timeout = Some(limit);
             self

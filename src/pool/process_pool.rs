@@ -311,6 +311,9 @@ impl ProcessPool {
 
     /// Ends every worker now: SIGTERM, and SIGKILL a second later or when called
     /// again. What was not finished fails as closed.
+    ///
+    /// # Platform
+    /// There is no SIGTERM on Windows: they are ended at once.
     #[doc(alias = "terminate_workers")]
     pub fn terminate(&self) {
         self.shared().terminate(false);

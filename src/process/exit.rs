@@ -6,6 +6,12 @@ use std::time::Duration;
 use crate::sys::{RawExit, Usage, exception_deed, signal_name};
 
 /// How a process ended, as the operating system told it.
+///
+/// # Platform
+/// On Unix a crash is a signal. On Windows it is an exception; of a process that
+/// somebody else ended (`TerminateProcess`) there is only the code he gave, as if it had
+/// exited with that. `Signaled` comes from Unix only, `Exception` and `Terminated` from
+/// Windows only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitReason {
