@@ -5,9 +5,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
 };
+
+use super::platform::{RECV_HANDLES, SEND, keep_to_ourselves, socket_pair};
 
 /// Whatever of the system's this process holds.
 pub(crate) type Handle = OwnedFd;
@@ -29,13 +30,7 @@ const MAX_HANDLES: usize = 16;
 
 /// Two connected ends that nobody else can name, both closed on exec.
 pub(crate) fn pair() -> io::Result<(Socket, ChildSocket)> {
-    let (a, b) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    Ok((a, b))
+    socket_pair()
 }
 
 /// The child's end, used by this process.
@@ -70,7 +65,7 @@ pub(crate) fn send_with_handles(
         ));
     }
     let sent = rustix::io::retry_on_intr(|| {
-        rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+        rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SEND)
     })?;
     if sent != bytes.len() {
         return Err(io::Error::new(
@@ -90,17 +85,15 @@ pub(crate) fn recv_with_handles(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(
-            socket,
-            &mut [IoSliceMut::new(bytes)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, RECV_HANDLES)
     })?;
     let mut handles = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            handles.extend(fds);
+            for fd in fds {
+                keep_to_ourselves(&fd)?;
+                handles.push(fd);
+            }
         }
     }
     Ok((got.bytes, handles))
@@ -160,7 +153,7 @@ pub(crate) fn write_vectored_blocking(
 ) -> io::Result<usize> {
     loop {
         let mut none = SendAncillaryBuffer::default();
-        match rustix::net::sendmsg(socket, slices, &mut none, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(socket, slices, &mut none, SEND) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => return Ok(n),
             Err(rustix::io::Errno::INTR) => {}
@@ -190,7 +183,9 @@ pub(in crate::sys) unsafe fn write_raw(
 ) -> io::Result<usize> {
     loop {
         // SAFETY: the caller vouches for the range; the kernel only reads it.
-        let n = unsafe { libc::send(socket.as_raw_fd(), start.cast(), len, libc::MSG_NOSIGNAL) };
+        let n = unsafe {
+            libc::send(socket.as_raw_fd(), start.cast(), len, SEND.bits() as libc::c_int)
+        };
         if n > 0 {
             return Ok(n as usize);
         }

@@ -25,13 +25,6 @@ pub(crate) fn apply_limit(limit: ResourceLimit) -> io::Result<()> {
     Ok(rustix::process::setrlimit(resource, new)?)
 }
 
-/// Resident bytes of process `pid`, if it can be learnt.
-pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
-}
-
 /// CPUs this process may really use: affinity and, where a cgroup sets one,
 /// its quota. `std` looks at both on Linux.
 pub(crate) fn usable_cpus() -> NonZeroUsize {

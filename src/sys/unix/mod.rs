@@ -1,19 +1,21 @@
-//! Linux (and, by fallbacks yet to come, other Unix) in reading order: how a
-//! child starts, what it inherits, how it ends.
+//! Unix in reading order: how a child starts, what it inherits, how it ends. What only
+//! one system has is in its folder, with the same functions in each.
 
-mod advice;
 mod child;
 mod exit;
 mod handles;
 mod limits;
-mod poll;
+#[cfg(target_os = "linux")]
+#[path = "linux/mod.rs"]
+mod platform;
+#[cfg(not(target_os = "linux"))]
+#[path = "macos/mod.rs"]
+mod platform;
 mod shm;
 mod spawn;
+mod wait;
 
-pub(crate) use advice::advise_huge;
-pub(crate) use child::{
-    arm_group_death, arm_parent_death, exit_now, kill_own_group, parent_socket, reset_signals,
-};
+pub(crate) use child::{exit_now, kill_own_group, parent_socket, reset_signals};
 pub(crate) use exit::signal_name;
 #[cfg(test)]
 pub(crate) use handles::connect_here;
@@ -23,7 +25,9 @@ pub(crate) use handles::{
     recv_now, recv_with_handles, send_with_handles, set_nonblocking, write_all_blocking,
     write_vectored_blocking,
 };
-pub(crate) use limits::{apply_limit, can_limit, online_cpus, resident_bytes, usable_cpus};
-pub(crate) use poll::Poller;
+pub(crate) use limits::{apply_limit, can_limit, online_cpus, usable_cpus};
+pub(crate) use platform::{
+    Poller, advise_huge, arm_group_death, arm_parent_death, own_process_handle, resident_bytes,
+};
 pub(super) use shm::Mapping;
-pub(crate) use spawn::{ChildProcess, OutputPipe, own_process_handle, spawn};
+pub(crate) use spawn::{ChildProcess, OutputPipe, spawn};

@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
-use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
+
+use super::platform::{check_memory_file, memory_file};
 
 /// A shared mapping of a whole memory file.
 #[derive(Debug)]
@@ -25,25 +26,14 @@ impl Mapping {
     /// it. It can neither shrink (which would turn a read here into a fault)
     /// nor grow.
     pub(in crate::sys) fn create(name: &str, len: usize) -> io::Result<(Self, OwnedFd)> {
-        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        rustix::fs::ftruncate(&fd, len as u64)?;
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let fd = memory_file(name, len)?;
         Ok((Self::map(fd.as_fd(), len)?, fd))
     }
 
     /// Maps a block that the other process made. One that could shrink under
     /// us, or has another size, is refused.
     pub(in crate::sys) fn open(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        let seals = rustix::fs::fcntl_get_seals(fd)?;
-        let size = rustix::fs::fstat(fd)?.st_size;
-        if !seals.contains(SealFlags::SHRINK) || size != len as i64 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "a shared block of {size} bytes with seals {seals:?}, expected {len} bytes sealed against shrinking"
-                ),
-            ));
-        }
+        check_memory_file(fd, len)?;
         Self::map(fd, len)
     }
 
@@ -78,12 +68,11 @@ mod tests {
 
     #[test]
     fn a_block_that_could_shrink_or_is_of_another_size_is_refused() {
-        let fd = rustix::fs::memfd_create("loose", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .unwrap();
-        rustix::fs::ftruncate(&fd, 4096).unwrap();
-        assert!(Mapping::open(fd.as_fd(), 4096).is_err());
+        let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let len = file.metadata().unwrap().len() as usize;
+        assert!(Mapping::open(file.as_fd(), len).is_err(), "it is no memory file");
         let (_a, fd) = Mapping::create("test", 4096).unwrap();
         assert!(Mapping::open(fd.as_fd(), 8192).is_err());
-        assert!(rustix::fs::ftruncate(&fd, 0).is_err(), "the seal holds");
+        assert!(rustix::fs::ftruncate(&fd, 0).is_err(), "it cannot shrink");
     }
 }

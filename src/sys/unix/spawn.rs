@@ -5,16 +5,17 @@
 //! takes 100 ms and more in a large parent.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 
-use super::exit::timeval;
-use super::{ChildSocket, Handle, HandleRef};
+use super::platform::{collect, cpu_time, own_image, peek, process_handle, send_signal};
+use super::wait::Wait;
+use super::{ChildSocket, HandleRef};
 use crate::sys::{RawExit, SpawnSpec, StderrMode, Usage};
 
 /// A started child: who it is and what the parent holds of it.
@@ -26,8 +27,6 @@ pub(crate) struct ChildProcess {
     reaped: Mutex<bool>,
 }
 
-const SELF_IMAGE: &str = "/proc/self/exe";
-
 /// Starts the child with `socket` as its standard input, in a process group of
 /// its own. Must be called from a thread that lives as long as the program:
 /// the parent-death signal is tied to the spawning *thread*.
@@ -38,7 +37,7 @@ pub(crate) fn spawn(
     let mut command = match &spec.program {
         Some(path) => Command::new(path),
         None => {
-            let mut command = Command::new(SELF_IMAGE);
+            let mut command = Command::new(own_image()?);
             if let Some(name) = std::env::args_os().next() {
                 command.arg0(name);
             }
@@ -65,12 +64,12 @@ pub(crate) fn spawn(
     let pid = Pid::from_child(&child);
     let stderr = child.stderr.take().map(|pipe| OutputPipe(pipe.into()));
     // Not reaped yet, so the pid still names our child.
-    let handle = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+    let handle = match process_handle(pid) {
         Ok(handle) => handle,
         Err(e) => {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(e.into());
+            return Err(e);
         }
     };
     let child = ChildProcess { pid, handle, reaped: Mutex::new(false) };
@@ -78,12 +77,6 @@ pub(crate) fn spawn(
         super::set_nonblocking(pipe.0.as_fd(), true)?;
     }
     Ok((child, stderr))
-}
-
-/// A descriptor that becomes readable when this process ends, for a child to
-/// hold: it works across pid namespaces, where the pid itself would not.
-pub(crate) fn own_process_handle() -> io::Result<Handle> {
-    Ok(rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?)
 }
 
 /// The reading end of a child's standard error; never waits.
@@ -121,7 +114,10 @@ impl ChildProcess {
 
     /// Asks the child to end (SIGTERM).
     pub(crate) fn terminate(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::TERM);
+        let reaped = self.lock();
+        if !*reaped {
+            send_signal(self.pid, &self.handle, Signal::TERM);
+        }
     }
 
     /// Ends the child, and everything in its group, now (SIGKILL).
@@ -131,28 +127,14 @@ impl ChildProcess {
         let reaped = self.lock();
         if !*reaped {
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+            send_signal(self.pid, &self.handle, Signal::KILL);
         }
-        drop(reaped);
-        let _ = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL);
     }
 
     /// CPU time the child and its threads have used, while it is not reaped.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
         let reaped = self.lock();
-        if *reaped {
-            return None;
-        }
-        let mut clock = 0;
-        // SAFETY: plain out-parameter.
-        if unsafe { libc::clock_getcpuclockid(self.pid.as_raw_nonzero().get(), &mut clock) } != 0 {
-            return None;
-        }
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: plain out-parameter.
-        if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
-            return None;
-        }
-        Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+        if *reaped { None } else { cpu_time(self.pid) }
     }
 
     /// Collects the ended child and kills what is left of its process group.
@@ -164,7 +146,7 @@ impl ChildProcess {
         if *reaped {
             return Some((RawExit::Unknown, Usage::default()));
         }
-        match wait_by_handle(&self.handle, PEEK) {
+        match peek(self.pid, &self.handle) {
             Wait::Running => return None,
             Wait::Ended(..) => {
                 let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
@@ -172,7 +154,7 @@ impl ChildProcess {
             Wait::Gone => {}
         }
         *reaped = true;
-        match wait_by_handle(&self.handle, COLLECT) {
+        match collect(self.pid, &self.handle, false) {
             Wait::Ended(exit, usage) => Some((exit, usage)),
             _ => Some((RawExit::Unknown, Usage::default())),
         }
@@ -190,60 +172,7 @@ impl Drop for ChildProcess {
         }
         // Nobody watches it: it could not be, or its watcher is gone.
         self.kill();
-        while let Wait::Running = wait_by_handle(&self.handle, libc::WEXITED) {}
-    }
-}
-
-enum Wait {
-    Running,
-    Ended(RawExit, Usage),
-    Gone,
-}
-
-const COLLECT: i32 = libc::WEXITED | libc::WNOHANG;
-const PEEK: i32 = COLLECT | libc::WNOWAIT;
-
-fn wait_by_handle(handle: &OwnedFd, flags: i32) -> Wait {
-    loop {
-        // SAFETY: zeroed C structs are valid values of these types.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: as above.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: the raw call has a fifth parameter, the resource usage, that
-        // the libc wrapper hides; both pointers are valid for writes.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_waitid,
-                libc::P_PIDFD,
-                handle.as_raw_fd(),
-                &raw mut info,
-                flags,
-                &raw mut usage,
-            )
-        };
-        if result != 0 {
-            if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            return Wait::Gone;
-        }
-        // SAFETY: filled by waitid (or still zero, which means nobody ended).
-        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-        if pid == 0 {
-            return Wait::Running;
-        }
-        let exit = match info.si_code {
-            libc::CLD_EXITED => RawExit::Code(status),
-            libc::CLD_KILLED => RawExit::Signal { signal: status, core: false },
-            libc::CLD_DUMPED => RawExit::Signal { signal: status, core: true },
-            _ => RawExit::Unknown,
-        };
-        let usage = Usage {
-            user: timeval(usage.ru_utime),
-            system: timeval(usage.ru_stime),
-            peak_resident: usage.ru_maxrss as u64 * 1024,
-        };
-        return Wait::Ended(exit, usage);
+        while let Wait::Running = collect(self.pid, &self.handle, true) {}
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::time::Timespec;
 
-use super::{HandleRef, OutputPipe};
 use crate::sys::Ready;
+use crate::sys::unix::{HandleRef, OutputPipe};
 
 /// One epoll set with a doorbell that other threads ring.
 #[derive(Debug)]
