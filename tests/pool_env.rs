@@ -95,7 +95,13 @@ fn workers_inherit_the_environment_as_changed() {
 
         let cleared = builder(1).env("LOST", "x").env_clear().env("KEPT", "y").build().await;
         let cleared = cleared.unwrap();
-        let theirs = cleared.run(variables()).await.unwrap();
+        #[allow(unused_mut)]
+        let mut theirs = cleared.run(variables()).await.unwrap();
+        // Hardly a program starts without the first; Wine adds the others by itself.
+        #[cfg(windows)]
+        theirs.retain(|k, _| {
+            !["SystemRoot", "SystemDrive"].contains(&&**k) && !k.starts_with("WINE")
+        });
         assert_eq!(theirs, BTreeMap::from([("KEPT".to_owned(), "y".to_owned())]));
         cleared.shutdown().await.unwrap();
     });

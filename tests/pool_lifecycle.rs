@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use common::os::{self, Death};
-use kit::{Gate, builder, count_up, die_by, exit, hold, hold_async, mark, pid, pids, pool, square};
+use kit::{
+    Gate, builder, count_up, die_by, exit, hold, hold_async, mark, pid, pids, pool, square, whoami,
+};
 use procpool::{ErrorKind, ProcessPool, RestartPolicy, Stderr, WorkerStatus};
 
 procpool::test_hook!();
@@ -356,10 +358,10 @@ fn a_program_exits_with_a_pool_it_never_closed() {
 fn workers_are_replaced_after_their_tasks() {
     common::run(|| async {
         let pool = builder(1).max_tasks_per_worker(3).build().await.unwrap();
-        let mut served: HashMap<u32, u64> = HashMap::new();
+        let mut served: HashMap<_, u64> = HashMap::new();
         for x in 0..30 {
-            let (pid, n) = pool.run(count_up(x)).await.unwrap();
-            served.insert(pid, n);
+            let (who, n) = pool.run(count_up(x)).await.unwrap();
+            served.insert(who, n);
             assert!(pids(&pool).len() <= 2, "one, and one that leaves");
         }
         assert_eq!(served.len(), 10);
@@ -397,7 +399,7 @@ fn replaced_workers_lose_no_result() {
 fn a_backlog_outlives_workers_of_one_task() {
     common::run(|| async {
         let pool = builder(2).max_tasks_per_worker(1).build().await.unwrap();
-        let calls: Vec<_> = (0..60).map(|x| pool.spawn(pid(x))).collect();
+        let calls: Vec<_> = (0..60).map(|x| pool.spawn(whoami(x))).collect();
         let slow: Vec<_> = (0..10).map(|x| pool.spawn(kit::double(x))).collect();
         let mut seen = HashSet::new();
         for call in calls {
@@ -407,7 +409,7 @@ fn a_backlog_outlives_workers_of_one_task() {
             assert_eq!(call.await.unwrap(), 2 * x as u64);
         }
         // Closed with a backlog, too.
-        let calls: Vec<_> = (0..20).map(|x| pool.spawn(pid(x))).collect();
+        let calls: Vec<_> = (0..20).map(|x| pool.spawn(whoami(x))).collect();
         pool.shutdown().await.unwrap();
         for call in calls {
             assert!(seen.insert(call.await.unwrap()));

@@ -51,8 +51,7 @@ fn change(role: &str, program: &Path) {
     let beside = program.with_extension("beside");
     match role {
         "rename" => std::fs::rename(program, beside).unwrap(),
-        // Windows lets nobody delete or overwrite the file of a program that runs; who
-        // replaces one there renames it first, too.
+        // Windows lets nobody delete the file of a program that runs.
         #[cfg(unix)]
         "delete" => std::fs::remove_file(program).unwrap(),
         #[cfg(unix)]
@@ -61,11 +60,21 @@ fn change(role: &str, program: &Path) {
             std::fs::copy("/bin/true", &beside).unwrap();
             std::fs::rename(beside, program).unwrap();
         }
+        // Nor overwrite it, so that installers rename it first.
+        #[cfg(windows)]
+        "replace" => {
+            std::fs::rename(program, beside).unwrap();
+            std::fs::write(program, "not a program").unwrap();
+        }
         other => panic!("no role {other}"),
     }
 }
 
 fn check(role: &str) {
+    if common::os::is_imitated() {
+        eprintln!("skipped: Wine tells of an open file the name by which it was opened");
+        return;
+    }
     let audit = Audit::begin();
     let dir = TempDir::new(&format!("upgrade-{role}"));
     let program: PathBuf = dir.0.join(format!("program{}", std::env::consts::EXE_SUFFIX));
@@ -98,7 +107,6 @@ fn deleted() {
     check("delete");
 }
 
-#[cfg(unix)]
 #[test]
 fn replaced() {
     check("replace");

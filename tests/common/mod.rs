@@ -61,6 +61,9 @@ impl Audit {
         // come into being before the count.
         static WARM_UP: std::sync::Once = std::sync::Once::new();
         WARM_UP.call_once(|| {
+            // Nothing if none are asked for; else the files that the names are read from
+            // stay mapped.
+            let _ = std::backtrace::Backtrace::capture().to_string();
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 if let Ok(pool) = procpool::ProcessPool::builder().workers(1).build().await {

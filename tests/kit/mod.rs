@@ -2,8 +2,9 @@
 #![allow(dead_code)]
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use procpool::{Builder, ProcessPool};
 
@@ -118,6 +119,19 @@ pub fn pid(_x: u64) -> u32 {
     std::process::id()
 }
 
+/// What tells this process from all others, before it and after it too: Windows gives
+/// the numbers of ended processes out again at once.
+pub fn identity() -> (u32, u128) {
+    static SINCE: OnceLock<u128> = OnceLock::new();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    (std::process::id(), *SINCE.get_or_init(now))
+}
+
+#[procpool::task]
+pub fn whoami(_x: u64) -> (u32, u128) {
+    identity()
+}
+
 #[procpool::task]
 pub fn boom(text: String) -> u64 {
     panic!("{text}")
@@ -135,7 +149,7 @@ pub fn die_by(death: Death) -> u64 {
 
 /// How many calls this worker has run of this task.
 #[procpool::task]
-pub fn count_up(_x: u64) -> (u32, u64) {
+pub fn count_up(_x: u64) -> ((u32, u128), u64) {
     static N: AtomicU64 = AtomicU64::new(0);
-    (std::process::id(), N.fetch_add(1, Ordering::Relaxed) + 1)
+    (identity(), N.fetch_add(1, Ordering::Relaxed) + 1)
 }

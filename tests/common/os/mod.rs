@@ -65,6 +65,21 @@ pub fn this_program(role: &str) -> Command {
     command
 }
 
+/// Ends this process by using up the thread's stack: [`is_overflow`].
+pub fn use_up_the_stack() -> ! {
+    std::hint::black_box(dig(1));
+    unreachable!("the stack has no end")
+}
+
+/// In steps of several pages: the fault then comes while some stack is left. Wine does
+/// not keep the room that Rust's runtime reserves for its report, and ends nothing but
+/// the thread if that does not fit.
+#[allow(unconditional_recursion)]
+fn dig(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 2048]);
+    dig(room[(depth % 2048) as usize] + 1) + room[0]
+}
+
 #[cfg(target_arch = "x86_64")]
 fn divide_by_zero() {
     // SAFETY: ends this process, as it should.

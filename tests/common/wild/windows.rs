@@ -26,22 +26,23 @@ fn files() -> Vec<HANDLE> {
     files.map(|(handle, _)| handle as HANDLE).filter(|h| !standard.contains(h)).collect()
 }
 
-/// The pool's pipe: the only one of which a worker has the client's end.
-fn pipe() -> HANDLE {
-    for handle in files() {
+/// The handles of the pool's pipe: the only one of which a worker has the client's end.
+fn pipes() -> Vec<HANDLE> {
+    let is_it = |handle: &HANDLE| {
+        let mut flags = 0;
+        let none = std::ptr::null_mut();
         // SAFETY: the handle is open; a plain out-parameter.
         unsafe {
-            let mut flags = 0;
-            let none = std::ptr::null_mut();
-            if GetFileType(handle) == FILE_TYPE_PIPE
-                && GetNamedPipeInfo(handle, &mut flags, none, none, none) != 0
+            GetFileType(*handle) == FILE_TYPE_PIPE
+                && GetNamedPipeInfo(*handle, &mut flags, none, none, none) != 0
                 && flags & PIPE_SERVER_END == 0
-            {
-                return handle;
-            }
         }
-    }
-    panic!("no pipe here")
+    };
+    files().into_iter().filter(is_it).collect()
+}
+
+fn pipe() -> HANDLE {
+    *pipes().first().expect("a worker has a pipe")
 }
 
 /// Starts an operation and waits for its end; gives how many bytes it moved.
@@ -114,8 +115,10 @@ pub fn close_everything() {
 
 /// Ends the connection. A client cannot do that without closing it.
 pub fn hang_up() {
-    // SAFETY: as above.
-    unsafe { CloseHandle(pipe()) };
+    for handle in pipes() {
+        // SAFETY: as above.
+        unsafe { CloseHandle(handle) };
+    }
 }
 
 /// Start and length of the status block: the shared memory in which the running
