@@ -26,12 +26,25 @@
 //! # What happens when
 //!
 //! * a task **panics**: the call fails with message, location and backtrace; the
-//!   worker lives on;
+//!   worker lives on (with `panic = "abort"` in the profile it dies, by SIGABRT);
 //! * a worker **dies** (a signal, `exit`, a stack overflow): the calls it was in fail,
 //!   each with an [`Obituary`]; calls that had not begun go elsewhere; it is replaced;
 //! * a future is **dropped**, or its deadline passes: the work stops;
 //! * the **parent** dies: its workers are killed;
 //! * the pool is **dropped**: the same.
+//!
+//! # What a worker is
+//!
+//! A process of this program: with its environment and working directory
+//! ([`Builder::env`], [`Builder::env_clear`]), an empty standard input, its standard
+//! output, and a standard error that goes through the parent ([`Stderr`]). Blocking tasks run
+//! on its main thread, one at a time; async ones on a tokio runtime with timers and
+//! I/O, several at a time. Nothing of `main` after the hook is run: what every worker
+//! needs first (a logger, a model) goes into [`Builder::initializer`]. A task may
+//! build pools of its own.
+//!
+//! The pool tells what it does by `tracing` events: at `DEBUG` of workers, at `TRACE`
+//! of calls, at `WARN` when something went wrong that no caller hears of.
 //!
 //! # Platform
 //!
@@ -112,14 +125,30 @@ pub mod __private {
 
 mod runtime;
 
-/// Lets a test binary be its own worker; one line per file of tests.
+/// Lets a test binary be its own worker: one line, once per test binary, anywhere in it.
 ///
-/// Under libtest (`cargo test`, nextest) `main` is not ours, so a worker is the
-/// test binary started again to run one hidden test, which this line adds.
+/// Each file in `tests/` is a binary; for the unit tests of a crate one module with
+/// `#[cfg(test)]` is the place. Under libtest (`cargo test`, nextest) `main` is not
+/// ours, so a worker is the test binary started again to run one test, which this line
+/// adds: `procpool_worker`, which passes at once when it is run as a test. What libtest
+/// prints at the start ("running 1 test") each worker prints too.
 ///
 /// # Examples
+/// A whole file of tests:
 /// ```no_run
 /// procpool::test_hook!();
+///
+/// #[procpool::task]
+/// fn square(x: u64) -> u64 {
+///     x * x
+/// }
+///
+/// #[procpool::test]
+/// async fn squares() -> Result<(), procpool::Error> {
+///     let pool = procpool::ProcessPool::new().await?;
+///     assert_eq!(pool.run(square(8)).await?, 64);
+///     pool.shutdown().await
+/// }
 /// ```
 #[macro_export]
 macro_rules! test_hook {

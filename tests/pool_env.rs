@@ -4,11 +4,12 @@ mod common;
 mod kit;
 
 use std::collections::{BTreeMap, HashSet};
+use std::error::Error as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::os;
 use kit::{Gate, builder, pids, pool, square};
-use procpool::{ErrorKind, Stderr};
+use procpool::{ErrorKind, Stderr, TimeoutPhase};
 
 procpool::test_hook!();
 
@@ -188,6 +189,14 @@ fn a_started_worker_that_never_gets_ready_is_given_up() {
             .start_timeout(std::time::Duration::from_millis(100))
             .build();
         let error = building.await.map(|_| ()).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Start { .. } | ErrorKind::TimedOut { .. }));
+        let limit = std::time::Duration::from_millis(100);
+        assert!(
+            matches!(error.kind(), ErrorKind::TimedOut { phase: TimeoutPhase::Starting, limit: l } if *l == limit),
+            "{error:?}"
+        );
+        assert!(
+            error.source().unwrap().to_string().contains("initializer did not end"),
+            "{error:?}"
+        );
     });
 }

@@ -61,6 +61,12 @@ use proc_macro::TokenStream;
 /// | `Cow<'_, str>`, `Option<&str>`, `Record<'_>` | encoded as it is, decoded borrowing from the received bytes |
 /// | any other `T` | `T: Serialize + DeserializeOwned` |
 ///
+/// The encoding is postcard's, which writes no names and no types. So a type that must look at the
+/// data to know what it is cannot be read back: `serde_json::Value`, and enums that are
+/// `#[serde(untagged)]` or have a `tag`. Nor can one be written that leaves out fields
+/// (`skip_serializing_if`) or takes them from a map (`flatten`). All of them compile, and fail with
+/// an error that says why; send such a value as a `String` of JSON.
+///
 /// `mut x: T`, `(a, b): (A, B)` and `_: T` are allowed. A type with a hidden lifetime parameter has
 /// to show it: `Record<'_>`, not `Record`. The return type `R` is owned: it is decoded in the
 /// process that asked (`R: Serialize + DeserializeOwned + Send`). The future of an `async fn` is
@@ -171,9 +177,12 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Runs an `async fn` as a test, on a runtime of its own.
 ///
 /// `tokio::test` by another name: `#[ignore]`, `#[should_panic]` and the other attributes of a test
-/// stay, and the function may return a `Result`.
+/// stay, and the function may return a `Result`. It does not bring the hook for workers: that is
+/// `procpool::test_hook!()`, once in the binary.
 ///
 /// ```ignore
+/// procpool::test_hook!(); // once, anywhere in the test binary
+///
 /// #[procpool::test]
 /// async fn squares() -> Result<(), procpool::Error> {
 ///     let pool = procpool::ProcessPool::new().await?;

@@ -225,7 +225,9 @@ impl Builder {
     }
 
     /// How long a worker may take from its hello to the end of its initializer.
-    /// Default: as long as it likes. (The hello itself must come within 5 s.)
+    /// Default: as long as it likes. (The hello itself must come within 5 s.) A worker
+    /// that takes longer is killed; `build` then fails with
+    /// [`TimeoutPhase::Starting`](crate::TimeoutPhase::Starting).
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.config.start_timeout = Some(limit);
         self

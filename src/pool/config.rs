@@ -19,9 +19,16 @@ use crate::wire::DecodeLimits;
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of address space (`RLIMIT_AS`). Default: none.
+    ///
+    /// An allocation beyond it fails, upon which Rust aborts: the call's error is a
+    /// `WorkerDied` with SIGABRT, and its `stderr_tail` says "memory allocation of …
+    /// bytes failed". One too low for the program to start at all fails `build`. To
+    /// replace workers that have grown, between calls, there is
+    /// [`max_worker_memory`](crate::Builder::max_worker_memory).
     pub memory: Option<u64>,
     /// CPU time over a worker's whole life, in full seconds; the kernel kills
-    /// it: SIGKILL, on Windows exit code 1816. Default: none.
+    /// it: SIGKILL, on Windows exit code 1816. Default: none. For the time of one call
+    /// there is [`Run::cpu_timeout`](crate::Run::cpu_timeout), whose error says so.
     pub cpu_time: Option<Duration>,
     /// Open descriptors, at least 32. Default: none.
     pub files: Option<u64>,

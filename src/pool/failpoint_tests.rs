@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ProcessPool;
-use crate::process::{FAILPOINT_VARIABLE, Progress};
+use crate::process::{ExitReason, FAILPOINT_VARIABLE, Progress};
 
 crate::test_hook!();
 
@@ -78,7 +78,8 @@ async fn pool(place: &str, hit: u64, scratch: &Scratch) -> ProcessPool {
 
 /// What the failpoint leaves.
 fn killed(error: &crate::process::Error) -> bool {
-    error.exit_reason().is_some_and(|reason| reason.is_forced())
+    let reason = error.exit_reason();
+    matches!(reason, Some(ExitReason::Signaled { signal: 9, .. } | ExitReason::Terminated))
 }
 
 /// Places where a worker dies in a call, and those where no call may be hurt.

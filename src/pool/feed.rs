@@ -146,20 +146,21 @@ impl<F, S: Source, R> Feed<F, S, R> {
         }
     }
 
-    /// Whether a result says that the whole map's time is over.
-    pub(super) fn is_deadline<T>(&self, result: &Result<T, Error>) -> bool {
-        match (result, &self.deadline) {
-            (Err(error), Some((_, whole))) => matches!(
+    /// Whether an element's error says that the whole map's time is over: the
+    /// scheduler keeps the same deadline, and may be first to tell.
+    pub(super) fn is_deadline(&self, error: &Error) -> bool {
+        self.deadline.as_ref().is_some_and(|(_, whole)| {
+            matches!(
                 error.kind(),
                 ErrorKind::TimedOut { limit, phase } if limit == whole && *phase != TimeoutPhase::Cpu
-            ),
-            _ => false,
-        }
+            )
+        })
     }
 
     pub(super) fn timed_out(&self) -> Error {
         let limit = self.deadline.as_ref().map_or(Duration::ZERO, |(_, limit)| *limit);
         Error::new(ErrorKind::TimedOut { phase: TimeoutPhase::Running, limit })
+            .with_progress(Progress::MayHaveBegun)
     }
 
     pub(super) fn report(&self, done: usize) {

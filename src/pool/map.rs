@@ -131,6 +131,10 @@ impl<F, S: Source, R: DeserializeOwned + Send + 'static> Future for Map<F, S, R>
                         Ok(value) => values.push(value),
                         Err(e) => error = error.take().or(Some(e)),
                     });
+                    if error.as_ref().is_some_and(|error| this.feed.is_deadline(error)) {
+                        this.feed.cancel();
+                        return Poll::Ready(Err(this.feed.timed_out()));
+                    }
                     this.resolved += n;
                     this.feed.report(this.resolved);
                     if error.is_some() && this.error.is_none() {
@@ -387,11 +391,10 @@ impl<F, S: Source, R: DeserializeOwned + Send + 'static> Stream for Results<F, S
         }
         loop {
             if let Some(result) = this.take() {
-                // The scheduler keeps the same deadline and may be first to tell.
-                if this.feed.is_deadline(&result) {
+                if matches!(&result, Err(error) if this.feed.is_deadline(error)) {
                     this.feed.cancel();
                     this.ended = true;
-                    return Poll::Ready(Some(result));
+                    return Poll::Ready(Some(Err(this.feed.timed_out())));
                 }
                 // Places became free: keep the workers busy meanwhile.
                 let _ = this.feed.poll_feed(cx);

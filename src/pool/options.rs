@@ -45,7 +45,9 @@ impl Options {
 macro_rules! option_methods {
     ($($field:ident).+) => {
         /// Gives up after this time, counted from the first poll: waiting for
-        /// a worker included. A call that runs by then is stopped.
+        /// a worker included. What runs by then is stopped. It counts for the whole:
+        /// a map or a stream ends with the error after so long, however many of its
+        /// elements are done.
         pub fn timeout(mut self, limit: std::time::Duration) -> Self {
             self.$($field).+.get_or_insert_default().timeout = Some(limit);
             self

@@ -176,10 +176,29 @@ impl ProcessPool {
     ///
     /// Elements are sent in chunks (see [`Map::chunk_size`]). The first error wins
     /// and cancels the rest, unless [`wait_all`](Map::wait_all) is asked for.
-    /// Elements are single arguments, or tuples for a task with several.
+    /// Elements are single arguments, or tuples for a task with several. In place of
+    /// a task, a closure that returns a [`Call`](crate::Call) may fill in what all
+    /// elements share: it runs here, so it may capture.
     ///
     /// # Errors
     /// The first failure in time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use procpool::ProcessPool;
+    /// #[procpool::task]
+    /// fn scale(x: f64, by: f64) -> f64 {
+    ///     x * by
+    /// }
+    ///
+    /// # #[procpool::main]
+    /// # async fn main() -> Result<(), procpool::Error> {
+    /// # let pool = ProcessPool::builder().workers(1).build().await?;
+    /// let by = 2.0;
+    /// assert_eq!(pool.map(|x| scale(x, by), [1.0, 2.0]).await?, [2.0, 4.0]);
+    /// # pool.shutdown().await
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// Dropping the future cancels what has not finished.
@@ -225,6 +244,12 @@ impl ProcessPool {
 
     /// Runs `task` for every element; gives every element's own result, in order,
     /// and cancels nothing.
+    ///
+    /// It resolves to `Result<Vec<Result<R, Error>>, Error>`.
+    ///
+    /// # Errors
+    /// The outer error is of the whole: an option that makes no sense, the `timeout`,
+    /// a panic of the input, the end of the pool before every element was sent.
     pub fn try_map<F, X, A, M, N>(&self, task: F, xs: X) -> TryMap<F, X::Source, F::Output>
     where
         F: TaskFn<A, M>,
@@ -299,8 +324,8 @@ impl ProcessPool {
         if self.shared().lock().scheduler.is_open() {
             return Err(super::error_option(
                 "join",
-                "an open pool",
-                "a pool on which `close` or `terminate` was called",
+                "called on an open pool",
+                "after `close` or `terminate`; `shutdown` closes and joins",
             ));
         }
         let mut finished = self.shared().finished();

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::scheduler::WorkerKey;
 use crate::link::{Link, Local};
@@ -21,7 +21,6 @@ pub(super) struct Worker {
     doomed: Mutex<bool>,
     /// Why it did not come up is known already; its end adds nothing to that.
     pub(super) explained: AtomicBool,
-    pub(super) since: Instant,
 }
 
 impl Worker {
@@ -45,7 +44,6 @@ impl Worker {
             child: OnceLock::new(),
             doomed: Mutex::new(false),
             explained: AtomicBool::new(false),
-            since: Instant::now(),
         };
         Ok((worker, theirs))
     }

@@ -367,7 +367,9 @@ impl fmt::Display for Error {
                 TimeoutPhase::Cpu => {
                     write!(f, "used more than {limit:?} of CPU time and was stopped")
                 }
-                TimeoutPhase::Starting => write!(f, "not ready after {limit:?}"),
+                TimeoutPhase::Starting => {
+                    write!(f, "a worker was not ready after {limit:?}, and was stopped")
+                },
             },
             ErrorKind::Cancelled => f.write_str("cancelled"),
             ErrorKind::ArgEncode { param, reason } => {
@@ -433,7 +435,22 @@ impl fmt::Display for Verb {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.0.kind).field("progress", &self.0.progress);
+        match &self.0.kind {
+            // Of a backtrace only its length: `main` prints errors this way.
+            ErrorKind::Panicked { message, location, backtrace } => {
+                let lines = backtrace.as_ref().map(|b| b.lines().count());
+                debug.field(
+                    "kind",
+                    &format_args!(
+                        "Panicked {{ message: {message:?}, location: {location:?}, backtrace_lines: {lines:?} }}"
+                    ),
+                );
+            }
+            kind => {
+                debug.field("kind", kind);
+            }
+        }
+        debug.field("progress", &self.0.progress);
         if let Some(task) = self.0.task {
             debug.field("task", &task);
         }
@@ -450,5 +467,30 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|s| s as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_stays_readable_whatever_was_captured() {
+        let backtrace = "0: main\n".repeat(10_000);
+        let kind = ErrorKind::Panicked {
+            message: "boom".into(),
+            location: Some("a.rs:1:1".into()),
+            backtrace: Some(backtrace),
+        };
+        let text = format!("{:?}", Error::new(kind));
+        assert!(text.len() < 1000 && text.contains("boom") && text.contains("a.rs:1:1"), "{text}");
+        let obituary = Obituary {
+            reason: ExitReason::Exited(1),
+            usage: crate::ResourceUsage::default(),
+            stderr_tail: [vec![b'x'; 60_000], b" last words".to_vec()].concat(),
+            pid: 7,
+        };
+        let text = format!("{:?}", Error::new(ErrorKind::WorkerDied(Arc::new(obituary))));
+        assert!(text.len() < 3000 && text.contains("last words"), "{text}");
     }
 }

@@ -57,11 +57,6 @@ impl ExitReason {
         }
     }
 
-    /// Whether it is what [`Child::kill`](super::Child::kill) leaves.
-    pub(crate) fn is_forced(&self) -> bool {
-        matches!(self, ExitReason::Signaled { signal: 9, .. } | ExitReason::Terminated)
-    }
-
     /// Python's exit code: the code, or the negated signal; an exception's code as
     /// the system gives it, and -15 for a process that the pool ended on Windows.
     #[must_use]
@@ -143,7 +138,7 @@ impl From<Usage> for ResourceUsage {
 }
 
 /// The whole record of a process's end.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Obituary {
     /// How it ended.
@@ -166,6 +161,25 @@ impl Obituary {
         }
         let text = String::from_utf8_lossy(&self.stderr_tail);
         text.contains("has overflowed its stack")
+    }
+}
+
+/// For people: the end of its standard error as text, and only of that the end.
+impl fmt::Debug for Obituary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 1024;
+        let skipped = self.stderr_tail.len().saturating_sub(SHOWN);
+        let tail = String::from_utf8_lossy(&self.stderr_tail[skipped..]);
+        let mut debug = f.debug_struct("Obituary");
+        debug
+            .field("reason", &self.reason)
+            .field("usage", &self.usage)
+            .field("pid", &self.pid)
+            .field("stderr_tail", &tail);
+        if skipped > 0 {
+            debug.field("stderr_bytes_before", &skipped);
+        }
+        debug.finish()
     }
 }
 

@@ -11,6 +11,7 @@ mod hello;
 mod outbox;
 mod payload;
 mod small;
+mod strict;
 
 pub(crate) use assembler::{Assembler, Body, MAX_PARTS, Message};
 pub use budget::DecodeLimits;

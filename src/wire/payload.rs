@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::small::{INLINE, SmallBuf};
+use super::strict;
 
 /// Byte strings of at least this length travel beside the head, uncopied.
 pub(crate) const BLOB_MIN: usize = 16 * 1024;
@@ -177,25 +178,11 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     out: &mut SmallBuf,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    match postcard::serialize_with_flavor(value, Append(out)) {
-        Ok(()) => Ok(()),
-        Err(e) => {
-            out.truncate(start);
-            Err(EncodeError::Refused(describe(e)))
-        }
+    let done = strict::encode(value, Append(out));
+    if done.is_err() {
+        out.truncate(start);
     }
-}
-
-fn describe(error: postcard::Error) -> String {
-    match error {
-        postcard::Error::SerdeSerCustom => {
-            "its Serialize implementation returned an error".to_owned()
-        }
-        postcard::Error::SerializeSeqLengthUnknown => {
-            "it holds a sequence of unknown length".to_owned()
-        }
-        other => other.to_string(),
-    }
+    done
 }
 
 struct Append<'a>(&'a mut SmallBuf);

@@ -6,15 +6,20 @@ pub(super) fn start_error(reason: String) -> Error {
     Error::new(ErrorKind::Start { reason, obituary: None })
 }
 
-pub(super) fn start_error_of(worker: &Worker, obituary: &Arc<Obituary>) -> Error {
-    let waited = worker.since.elapsed();
-    let reason = match obituary.reason {
-        reason if reason.is_forced() && waited >= HELLO_TIMEOUT => format!(
-            "it was not ready after {waited:.1?}; does the program call `procpool::init()` (or use `#[procpool::main]`) before anything else?"
-        ),
-        reason => format!("it {}", was(reason)),
+/// `overdue` is the time it had, where it was killed for taking longer.
+pub(super) fn start_error_of(overdue: Option<Nanos>, obituary: &Arc<Obituary>) -> Error {
+    let Some(limit) = overdue.map(Duration::from_nanos) else {
+        let reason = format!("it {}", was(obituary.reason));
+        return Error::new(ErrorKind::Start { reason, obituary: Some(obituary.clone()) });
     };
-    Error::new(ErrorKind::Start { reason, obituary: Some(obituary.clone()) })
+    let reason = if limit == HELLO_TIMEOUT {
+        "it did not say hello; does the program call `procpool::init()` (or use `#[procpool::main]`) before anything else?"
+    } else {
+        "its initializer did not end"
+    };
+    let cause = ErrorKind::Start { reason: reason.to_owned(), obituary: Some(obituary.clone()) };
+    Error::new(ErrorKind::TimedOut { phase: TimeoutPhase::Starting, limit })
+        .with_source(Error::new(cause))
 }
 
 pub(super) fn was(reason: ExitReason) -> String {

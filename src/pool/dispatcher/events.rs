@@ -143,7 +143,13 @@ impl Shared {
                         }
                     }
                     Err(error) => {
-                        let reason = format!("its initializer failed: {error}");
+                        let reason = match error.kind() {
+                            // What the initializer returned, in its own words.
+                            ErrorKind::Start { reason, .. } => {
+                                format!("its initializer failed: {reason}")
+                            }
+                            _ => format!("its initializer failed: {error}"),
+                        };
                         core.start_failed(start_error(reason).with_source(error));
                         worker.explained.store(true, Ordering::Relaxed);
                         worker.kill();
@@ -265,7 +271,8 @@ impl Watcher for Shared {
                 core.scheduler.worker_violated(key, &violation.to_string());
             }
             if !worker.explained.load(Ordering::Relaxed) {
-                core.start_failed_if_starting(key, || start_error_of(&worker, &obituary));
+                let overdue = core.scheduler.overdue(key);
+                core.start_failed_if_starting(key, || start_error_of(overdue, &obituary));
             }
             core.scheduler.worker_lost(key, &obituary, &lost, now);
             core.workers[key.index as usize] = None;

@@ -221,6 +221,8 @@ struct Worker {
     cpu_base: Nanos,
     exclusive: bool,
     kill_at: Nanos,
+    /// What it has for the step of its start that it is in.
+    start_limit: Nanos,
     /// Its end of the connection is closed: whatever it still does, nobody can
     /// hear of it.
     broken: bool,
@@ -396,6 +398,10 @@ impl<J> Scheduler<J> {
 
     fn call_mut(&mut self, id: u64) -> Option<&mut Call<J>> {
         self.calls.get_mut(id as u32 as usize)?.as_mut().filter(|c| c.id == id)
+    }
+
+    fn worker(&self, key: WorkerKey) -> Option<&Worker> {
+        self.workers.get(key.index as usize)?.as_ref().filter(|w| w.key == key)
     }
 
     fn worker_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {

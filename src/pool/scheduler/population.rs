@@ -29,6 +29,15 @@ impl<J> Scheduler<J> {
         self.assert_invariants();
     }
 
+    /// The time a worker had for the step of its start during which it was killed for
+    /// taking longer.
+    pub(in crate::pool) fn overdue(&self, key: WorkerKey) -> Option<Nanos> {
+        let worker = self.worker(key)?;
+        let overdue =
+            worker.state == WorkerState::Starting && matches!(worker.doom, Some(Doom::Ours));
+        overdue.then_some(worker.start_limit)
+    }
+
     /// The worker's process is gone. `lost` are the calls it still had, with
     /// whether each may have begun; resolved ones must have been
     /// [`completed`](Scheduler::completed) before.
@@ -330,6 +339,7 @@ impl<J> Scheduler<J> {
             cpu_base: NEVER,
             exclusive: false,
             kill_at: now.saturating_add(self.limits.start_timeout),
+            start_limit: self.limits.start_timeout,
             broken: false,
             doom: None,
             listed_idle: false,
@@ -349,6 +359,7 @@ impl<J> Scheduler<J> {
         if let Some(worker) = self.worker_mut(key)
             && worker.state == WorkerState::Starting
         {
+            worker.start_limit = limit.unwrap_or(NEVER);
             worker.kill_at = limit.map_or(NEVER, |l| now.saturating_add(l));
         }
     }
