@@ -707,3 +707,73 @@ fn three_hundred_random_conversations() {
         pool.shutdown().await.unwrap();
     });
 }
+
+/// Says that it has dropped a call that nobody cancelled.
+#[procpool::task]
+fn cancel_oneself() -> bool {
+    let (slot, id) = own_slot();
+    send(&frame(CANCELLED, slot, id, &[]));
+    forever()
+}
+
+#[procpool::task]
+async fn cancel_oneself_async(_item: u64) -> bool {
+    let (slot, id) = own_slot();
+    send(&frame(CANCELLED, slot, id, &[]));
+    std::future::pending().await
+}
+
+#[test]
+fn a_cancellation_that_nobody_asked_for_is_a_violation() {
+    common::run(|| async {
+        let pool = pool(1).await;
+        let plain = pool.run(cancel_oneself()).await.unwrap_err();
+        let asynchronous = pool.run(cancel_oneself_async(0)).await.unwrap_err();
+        let item = pool.map(cancel_oneself_async, [1]).await.unwrap_err();
+        for error in [plain, asynchronous, item] {
+            assert!(matches!(error.kind(), ErrorKind::Protocol { .. }), "{error:?}");
+            assert_eq!(error.progress(), procpool::Progress::MayHaveBegun);
+        }
+        still_good(&pool).await;
+        pool.shutdown().await.unwrap();
+    });
+}
+
+/// Leaves a process behind that holds the connection, and dies.
+#[cfg(unix)]
+#[procpool::task]
+fn leave_a_holder_behind(gate: &Path) {
+    // SAFETY: the child makes system calls only.
+    unsafe {
+        if libc::fork() == 0 {
+            libc::setsid();
+            libc::dup2(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY), 2);
+            let gate = std::ffi::CString::new(gate.to_str().unwrap()).unwrap();
+            while libc::access(gate.as_ptr(), libc::F_OK) != 0 {
+                libc::usleep(1000);
+            }
+            libc::_exit(0);
+        }
+    }
+    Death::Kill.strike()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dead_workers_connection_is_let_go_whoever_else_holds_it() {
+    common::run(|| async {
+        let pool = pool(1).await;
+        let dir = common::TempDir::new("holder");
+        let gate = dir.0.join("gate");
+        still_good(&pool).await;
+        let before = os::Holdings::now();
+        for _ in 0..10 {
+            pool.run(leave_a_holder_behind(&gate)).await.unwrap_err();
+        }
+        still_good(&pool).await;
+        // The place of the worker that was there before is another's now.
+        common::eventually("descriptors are as many as before", || before.since().len() <= 5).await;
+        std::fs::write(&gate, "").unwrap();
+        pool.shutdown().await.unwrap();
+    });
+}

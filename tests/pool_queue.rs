@@ -6,10 +6,11 @@ mod kit;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::FutureExt;
 use kit::{Gate, builder, hold, mark, square};
-use procpool::{ProcessPool, TrySubmitError};
+use procpool::{ErrorKind, OnDrop, ProcessPool, Progress, TimeoutPhase, TrySubmitError};
 
 procpool::test_hook!();
 
@@ -209,5 +210,36 @@ fn who_waits_when_the_pool_closes_is_told() {
         gate.open();
         pool.shutdown().await.unwrap();
         assert_eq!(gate.log(), ["0", "1"], "what was accepted is finished");
+    });
+}
+
+#[test]
+fn a_timeout_counts_while_a_call_waits_for_a_place() {
+    common::run(|| async {
+        let gate = Gate::new("queue-timeout");
+        let pool = full(&gate, 1).await;
+        let late = pool.run(square(2)).timeout(Duration::from_millis(50));
+        let error = late.await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::TimedOut { phase: TimeoutPhase::Queued, .. }),
+            "{error:?}"
+        );
+        assert_eq!(error.progress(), Progress::NotBegun);
+        gate.open();
+        pool.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_detached_call_that_waits_for_a_place_is_run_too() {
+    common::run(|| async {
+        let gate = Gate::new("queue-detach");
+        let pool = full(&gate, 1).await;
+        let mut waiting = pool.run(mark(gate.path(), 77)).on_drop(OnDrop::Detach);
+        assert!(poll_once(&mut waiting).await.is_none());
+        drop(waiting);
+        gate.open();
+        pool.shutdown().await.unwrap();
+        assert!(gate.log().iter().any(|line| line.contains("77")), "{:?}", gate.log());
     });
 }

@@ -233,3 +233,98 @@ fn a_dropped_build_leaves_nothing() {
         drop(build);
     });
 }
+
+#[test]
+fn timeouts_need_no_timers_of_the_caller() {
+    common::run(|| async {
+        let gate = Gate::new("foreign-timeouts");
+        let pool = pool(1).await;
+        let mine = pool.clone();
+        let path = gate.path();
+        let foreign = std::thread::spawn(move || {
+            futures::executor::block_on(async move {
+                let short = Duration::from_millis(20);
+                assert_eq!(mine.run(square(3)).timeout(common::HANG).await.unwrap(), 9);
+                assert_eq!(mine.map(square, 0..3).timeout(common::HANG).await.unwrap(), [0, 1, 4]);
+                let mut held = mine.spawn(hold(path.clone(), 1));
+                assert!(!held.wait(short).await);
+                assert!(held.get_timeout(short).await.is_none());
+                let mut held = mine.imap(square, 0..1);
+                assert!(held.next_timeout(short).await.is_err());
+                assert!(mine.map(square, 0..3).timeout(short).await.unwrap_err().is_timeout());
+            });
+        });
+        tokio::task::spawn_blocking(|| foreign.join().unwrap()).await.unwrap();
+        gate.open();
+        pool.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_runtime_that_ends_while_a_worker_is_replaced_is_noticed() {
+    common::run(|| async {
+        for micros in [0, 100, 200, 500, 1000, 2000, 5000] {
+            let pool = elsewhere(false, move |runtime| {
+                let pool = runtime.block_on(kit::pool(1));
+                common::os::kill(pids(&pool)[0]);
+                // How far supervision has come by then is what the rounds differ in.
+                let end = std::time::Instant::now() + Duration::from_micros(micros);
+                while std::time::Instant::now() < end {
+                    std::hint::spin_loop();
+                }
+                drop(runtime);
+                pool
+            })
+            .await;
+            let error = pool.run(square(2)).await.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::RuntimeGone), "{micros} us: {error:?}");
+        }
+    });
+}
+
+/// The worker has said hello in time; only nobody was there to hear it.
+#[test]
+fn a_blocked_runtime_does_not_give_up_a_starting_worker() {
+    common::run(|| async {
+        elsewhere(true, |runtime| {
+            let gate = Gate::new("blocked-start");
+            let pool = runtime.block_on(kit::pool(1));
+            runtime.block_on(async {
+                let hold = pool.run(hold(gate.path(), 1)).timeout(Duration::from_millis(50));
+                assert!(hold.await.unwrap_err().is_timeout());
+            });
+            // The program does something else, for longer than a hello may take.
+            std::thread::sleep(Duration::from_secs(6));
+            assert_eq!(runtime.block_on(async { pool.run(square(3)).await.unwrap() }), 9);
+            assert_eq!(pool.stats().restarts.failed_start, 0);
+            runtime.block_on(pool.shutdown()).unwrap();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn the_end_of_a_detached_map_has_its_true_cause() {
+    common::run(|| async {
+        let (cancelled, lost, _pool) = elsewhere(false, |runtime| {
+            runtime.block_on(async {
+                let gate = Gate::new("map-end");
+                let pool = kit::pool(1).await;
+                let broken = (0..3_u64).inspect(|x| assert_ne!(*x, 1, "the input is broken"));
+                let error = pool.map_async(square, broken).await.unwrap_err();
+                assert!(matches!(error.kind(), ErrorKind::Input { .. }), "{error:?}");
+                assert!(error.to_string().contains("the input is broken"), "{error}");
+                let path = gate.path();
+                let aborted = pool.map_async(hold, [(path.clone(), 1)]);
+                gate.arrived(1).await;
+                aborted.abort();
+                let lost = pool.map_async(hold, [(path, 2)]);
+                (aborted.await.unwrap_err(), lost, pool)
+            })
+        })
+        .await;
+        assert!(cancelled.is_cancelled(), "{cancelled:?}");
+        let error = lost.await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::RuntimeGone), "{error:?}");
+    });
+}

@@ -127,6 +127,11 @@ impl<T: Transport> Link<T> {
         }
     }
 
+    /// Has the driver look at everything again.
+    pub(crate) fn wake(&self) {
+        self.driver.wake();
+    }
+
     pub(crate) fn receiver(&self) -> MutexGuard<'_, Rx<T::Read>> {
         lock(&self.rx)
     }
@@ -141,6 +146,9 @@ impl<T: Transport> Link<T> {
         events: &mut Vec<ParentEvent>,
     ) -> Poll<Result<(), LinkEnd>> {
         self.driver.register(cx.waker());
+        if rx.ended {
+            return Poll::Ready(Err(LinkEnd::Closed));
+        }
         let mut tx = lock(&self.tx);
         // Woken to send while the peer has work: first let the tasks that are ready
         // to run add what they have, so that it all goes in one write.
@@ -218,6 +226,13 @@ impl<T: Transport> Link<T> {
             self.sort(rx, events)?;
         }
         Ok(())
+    }
+
+    /// The peer's process is gone: nothing more is read, whoever else may hold the
+    /// other end, and the driver ends.
+    pub(crate) fn end(&self, rx: &mut Rx<T::Read>) {
+        rx.ended = true;
+        self.wake();
     }
 
     fn sort(&self, rx: &mut Rx<T::Read>, events: &mut Vec<ParentEvent>) -> Result<(), Violation> {

@@ -276,7 +276,7 @@ impl Builder {
     /// Dropping the future ends the workers started so far.
     ///
     /// # Panics
-    /// Outside a tokio runtime with its I/O driver enabled.
+    /// Outside a tokio runtime with its I/O and time drivers enabled (`enable_all`).
     pub async fn build(self) -> Result<ProcessPool, Error> {
         let mut config = self.config;
         config.check()?;

@@ -174,7 +174,7 @@ impl<F, S: Source, R> Feed<F, S, R> {
         if let Some(options) = &self.options {
             options.check()?;
             if let Some(limit) = options.timeout {
-                self.deadline = Some((Box::pin(tokio::time::sleep(limit)), limit));
+                self.deadline = Some((self.shared.sleep(limit), limit));
             }
         }
         if self.chunk_size == Some(0) {

@@ -4,17 +4,19 @@ use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, unconstrained};
+use tokio::task::{JoinHandle, unconstrained};
 
 use super::dispatcher::Shared;
 use super::job::Outcome;
 use super::run::{call_back, open};
-use crate::process::{Error, ErrorKind};
+use crate::process::{Error, ErrorKind, Progress};
+use crate::task::message;
 
 /// A call that runs by itself; a future of its result.
 ///
@@ -34,8 +36,8 @@ enum State<R> {
     Waiting(oneshot::Receiver<Outcome>),
     /// A whole map, run as a task of its own.
     Task {
-        result: oneshot::Receiver<Result<R, Error>>,
-        abort: AbortHandle,
+        task: JoinHandle<Result<R, Error>>,
+        aborted: AtomicBool,
     },
     Known(Option<Box<Result<R, Error>>>),
 }
@@ -64,7 +66,10 @@ impl<R> AsyncResult<R> {
     pub fn abort(&self) {
         match &self.state {
             State::Waiting(_) => self.shared.cancel(self.id),
-            State::Task { abort, .. } => abort.abort(),
+            State::Task { task, aborted } => {
+                aborted.store(true, Ordering::Relaxed);
+                task.abort();
+            }
             State::Known(_) => {}
         }
     }
@@ -89,12 +94,9 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
         }
     }
 
-    pub(super) fn of_task(
-        shared: Arc<Shared>,
-        result: oneshot::Receiver<Result<R, Error>>,
-        abort: AbortHandle,
-    ) -> Self {
-        AsyncResult { shared, id: 0, state: State::Task { result, abort }, abort_on_drop: false }
+    pub(super) fn of_task(shared: Arc<Shared>, task: JoinHandle<Result<R, Error>>) -> Self {
+        let state = State::Task { task, aborted: AtomicBool::new(false) };
+        AsyncResult { shared, id: 0, state, abort_on_drop: false }
     }
 
     /// The result, once it is there. The same as awaiting the handle.
@@ -114,12 +116,14 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
     /// # Panics
     /// If the result was taken before.
     pub async fn get_timeout(&mut self, limit: Duration) -> Option<Result<R, Error>> {
-        tokio::time::timeout(limit, &mut *self).await.ok()
+        let shared = self.shared.clone();
+        shared.timeout(limit, &mut *self).await.ok()
     }
 
     /// Waits until the call is done or `limit` has passed; tells which.
     pub async fn wait(&mut self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, std::future::poll_fn(|cx| self.poll_known(cx))).await.is_ok()
+        let shared = self.shared.clone();
+        shared.timeout(limit, std::future::poll_fn(|cx| self.poll_known(cx))).await.is_ok()
     }
 
     /// Whether the call is done.
@@ -134,10 +138,20 @@ impl<R: DeserializeOwned + Send + 'static> AsyncResult<R> {
         let result = match &mut self.state {
             State::Known(_) => return Poll::Ready(()),
             State::Waiting(receiver) => open(&self.shared, ready!(Pin::new(receiver).poll(cx))),
-            State::Task { result, .. } => match ready!(Pin::new(result).poll(cx)) {
+            State::Task { task, aborted } => match ready!(Pin::new(task).poll(cx)) {
                 Ok(result) => result,
-                // Only `abort` or the end of the runtime drops the task.
-                Err(_) => Err(Error::new(ErrorKind::Cancelled)),
+                Err(ended) => match ended.try_into_panic() {
+                    // Its input did: nothing else in it is the user's.
+                    Ok(panic) => {
+                        let reason = format!("it panicked: {}", message(&*panic));
+                        Err(Error::new(ErrorKind::Input { reason }))
+                    }
+                    Err(_) if aborted.load(Ordering::Relaxed) => {
+                        Err(Error::new(ErrorKind::Cancelled))
+                    }
+                    Err(_) => Err(Error::new(ErrorKind::RuntimeGone)),
+                }
+                .map_err(|e: Error| e.with_progress(Progress::MayHaveBegun)),
             },
         };
         self.state = State::Known(Some(Box::new(result)));

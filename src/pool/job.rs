@@ -115,13 +115,18 @@ impl Job {
         }
     }
 
-    /// What is left of a chunk after the results that were delivered.
-    pub(super) fn rest(self) -> Option<(Job, u32)> {
-        let Sink::Chunk(chunk) = &self.sink else {
-            return None;
-        };
-        let (done, items) = (chunk.seen as usize, chunk.ends.len());
-        (done < items).then(|| self.items(done, items))
+    /// What is left of a blocking chunk after the results that were delivered;
+    /// itself, if it is something else.
+    pub(super) fn rest(self) -> Result<(Job, u32), Box<Job>> {
+        match &self.sink {
+            Sink::Chunk(chunk)
+                if !self.entry.is_async() && (chunk.seen as usize) < chunk.ends.len() =>
+            {
+                let (done, items) = (chunk.seen as usize, chunk.ends.len());
+                Ok(self.items(done, items))
+            }
+            _ => Err(Box::new(self)),
+        }
     }
 
     /// A chunk whose item after the delivered ones has failed: that item to be

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 
 use super::dispatcher::Shared;
 use super::feed::{Feed, Raw};
@@ -99,11 +98,8 @@ impl<F, S: Source, R: DeserializeOwned + Send + 'static> Map<F, S, R> {
         S: Send + 'static,
     {
         let shared = self.feed.shared.clone();
-        let (sender, result) = oneshot::channel();
-        let task = shared.runtime().spawn(async move {
-            let _ = sender.send(self.await);
-        });
-        AsyncResult::of_task(shared, result, task.abort_handle())
+        let task = shared.runtime().spawn(self);
+        AsyncResult::of_task(shared, task)
     }
 }
 
@@ -359,7 +355,9 @@ impl<F, S: Source, R: DeserializeOwned + Send + 'static> Results<F, S, R> {
         &mut self,
         limit: Duration,
     ) -> Result<Option<Result<R, Error>>, Error> {
-        tokio::time::timeout(limit, self.next())
+        let shared = self.feed.shared.clone();
+        shared
+            .timeout(limit, self.next())
             .await
             .map_err(|_| Error::new(ErrorKind::TimedOut { phase: TimeoutPhase::Running, limit }))
     }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -16,7 +17,7 @@ use super::options::{OnDrop, Options, option_methods};
 use super::process_pool::{TrySubmit, TrySubmitError};
 use super::scheduler::{Lane, Request, Timing};
 use super::waiter::Waiter;
-use crate::process::{Error, ErrorKind, Progress};
+use crate::process::{Error, ErrorKind, Progress, TimeoutPhase};
 use crate::task::{Call, Fault, TaskKind, catch, decode_output};
 use crate::wire::Payload;
 
@@ -52,6 +53,8 @@ struct InLine {
     prepared: Option<Prepared>,
     result: oneshot::Receiver<Outcome>,
     waiter: Arc<Waiter>,
+    /// The call's deadline: the scheduler does not know of it yet.
+    expiry: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 /// A call as the dispatcher takes it.
@@ -141,16 +144,34 @@ impl<R: DeserializeOwned + Send + 'static, K> Future for Run<R, K> {
                         this.shared.prepare(call, this.options.as_deref(), Sink::One(sender))?;
                     this.state = match this.shared.try_submit(prepared, None) {
                         Ok(id) => State::Sent { id, result },
-                        Err(Submit::Full(prepared)) => State::InLine(Box::new(InLine {
-                            prepared: Some(prepared),
-                            result,
-                            waiter: this.shared.wait_for_place(),
-                        })),
+                        Err(Submit::Full(prepared)) => {
+                            let expiry = prepared.timing.deadline.map(|(at, _)| {
+                                let left = at.saturating_sub(this.shared.now());
+                                this.shared.sleep(Duration::from_nanos(left))
+                            });
+                            State::InLine(Box::new(InLine {
+                                expiry,
+                                prepared: Some(prepared),
+                                result,
+                                waiter: this.shared.wait_for_place(),
+                            }))
+                        }
                         Err(Submit::Error(error)) => return Poll::Ready(Err(error)),
                     };
                 }
                 State::InLine(mut line) => {
                     line.waiter.register(cx.waker());
+                    let expired =
+                        line.expiry.as_mut().is_some_and(|e| e.as_mut().poll(cx).is_ready());
+                    if expired && let Some(prepared) = line.prepared.take() {
+                        this.shared.leave_line(&line.waiter);
+                        let limit = prepared.timing.deadline.map_or(0, |(_, limit)| limit);
+                        let error = Error::new(ErrorKind::TimedOut {
+                            phase: TimeoutPhase::Queued,
+                            limit: Duration::from_nanos(limit),
+                        });
+                        return Poll::Ready(Err(prepared.job.sign(error)));
+                    }
                     if !line.waiter.is_granted() {
                         this.state = State::InLine(line);
                         return Poll::Pending;
@@ -198,13 +219,16 @@ pub(super) fn result_error(fault: Fault) -> Error {
 
 impl<R, K> Drop for Run<R, K> {
     fn drop(&mut self) {
+        let detaches = self.options.as_ref().is_some_and(|o| o.on_drop == OnDrop::Detach);
         match std::mem::replace(&mut self.state, State::Done) {
-            State::InLine(line) => self.shared.leave_line(&line.waiter),
-            State::Sent { id, .. }
-                if self.options.as_ref().is_none_or(|o| o.on_drop == OnDrop::Cancel) =>
-            {
-                self.shared.cancel(id);
+            State::InLine(line) => {
+                self.shared.leave_line(&line.waiter);
+                if detaches && let Some(prepared) = line.prepared {
+                    // Nobody is left to wait for a place, so it gets one.
+                    let _ = self.shared.submit_now(prepared);
+                }
             }
+            State::Sent { id, .. } if !detaches => self.shared.cancel(id),
             _ => {}
         }
     }

@@ -210,6 +210,8 @@ impl World {
                         process.killed = true;
                     }
                 }
+                // Nobody reads late here.
+                Action::Overdue { worker } => self.scheduler.nothing_came(worker),
                 Action::Resolve { job, ending } => self.ended(job, &ending),
                 Action::Finished => {
                     assert!(!self.finished, "finished twice");
@@ -508,5 +510,28 @@ fn a_recall_without_a_spare_worker_wakes_nobody() {
     world.scheduler.handle_timeout(world.now);
     world.perform();
     assert!(world.scheduler.next_timeout().is_none_or(|at| at > world.now));
+    world.wind_up();
+}
+
+#[test]
+fn every_cancelled_call_has_a_grace_of_its_own() {
+    let mut world = World::new(1, None, 0);
+    world.scheduler.handle_timeout(0);
+    world.perform();
+    world.take(Step::ComeUp(0));
+    for _ in 0..3 {
+        let (timeout, limit) = (None, None);
+        world.take(Step::Submit { lane: Lane::Async, items: 0, timeout, limit, retries: 0 });
+        world.take(Step::Begin(0));
+    }
+    world.take(Step::Cancel(0));
+    world.pass(800 * MS);
+    world.take(Step::Cancel(0));
+    world.take(Step::Finish(0));
+    world.pass(900 * MS);
+    let killed = |world: &World| world.processes.values().any(|p| p.killed);
+    assert!(!killed(&world), "the second has been cancelled for 900 ms");
+    world.pass(200 * MS);
+    assert!(killed(&world), "the second has been cancelled for 1100 ms");
     world.wind_up();
 }

@@ -21,6 +21,8 @@ pub(super) struct Worker {
     doomed: Mutex<bool>,
     /// Why it did not come up is known already; its end adds nothing to that.
     pub(super) explained: AtomicBool,
+    /// Its time to start is up, as far as the scheduler knows.
+    pub(super) overdue: AtomicBool,
 }
 
 impl Worker {
@@ -44,6 +46,7 @@ impl Worker {
             child: OnceLock::new(),
             doomed: Mutex::new(false),
             explained: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
         };
         Ok((worker, theirs))
     }

@@ -7,13 +7,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
 use super::stderr::{Pump, Tail};
 use crate::sys::{self, ChildProcess, ChildSocket, Poller, Ready, SpawnSpec};
 use crate::task::catch;
+
+/// The system's waits take only so much (`int` milliseconds before Linux 5.11).
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What to start; made once for all workers of a pool.
 pub(crate) type LaunchSpec = SpawnSpec;
@@ -92,7 +95,7 @@ struct Thread {
     children: HashMap<u64, Watched>,
     next_key: u64,
     /// At most one a watcher; watchers are few (a pool each).
-    timers: Vec<(Instant, Arc<dyn Watcher>)>,
+    timers: Vec<(Instant, Weak<dyn Watcher>)>,
 }
 
 impl Supervisor {
@@ -151,7 +154,7 @@ impl Supervisor {
         loop {
             let next = thread.timers.iter().map(|(at, _)| *at).min();
             let wait = if self.lock().is_empty() {
-                next.map(|at| at.saturating_duration_since(Instant::now()))
+                next.map(|at| at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT))
             } else {
                 Some(Duration::ZERO)
             };
@@ -172,7 +175,9 @@ impl Supervisor {
                 Some(Command::Spawn { watcher, token, spec, stderr, socket }) => {
                     self.start(&mut thread, watcher, token, &spec, stderr, socket);
                 }
-                Some(Command::WakeAt { watcher, at }) => thread.wake_at(watcher, at),
+                Some(Command::WakeAt { watcher, at }) => {
+                    thread.wake_at(Arc::downgrade(&watcher), at);
+                }
                 None => {}
             }
         }
@@ -247,8 +252,9 @@ fn survive(f: impl FnOnce()) {
 }
 
 impl Thread {
-    fn wake_at(&mut self, watcher: Arc<dyn Watcher>, at: Instant) {
-        match self.timers.iter_mut().find(|(_, w)| Arc::ptr_eq(w, &watcher)) {
+    fn wake_at(&mut self, watcher: Weak<dyn Watcher>, at: Instant) {
+        self.timers.retain(|(_, w)| w.strong_count() > 0);
+        match self.timers.iter_mut().find(|(_, w)| Weak::ptr_eq(w, &watcher)) {
             Some((earlier, _)) => *earlier = at.min(*earlier),
             None => self.timers.push((at, watcher)),
         }
@@ -265,11 +271,14 @@ impl Thread {
                 i += 1;
                 continue;
             }
-            let (_, watcher) = self.timers.swap_remove(i);
+            let (_, weak) = self.timers.swap_remove(i);
+            let Some(watcher) = weak.upgrade() else {
+                continue;
+            };
             let mut next = None;
             survive(|| next = watcher.tick(now));
             if let Some(at) = next {
-                self.wake_at(watcher, at);
+                self.wake_at(weak, at);
             }
         }
     }

@@ -21,5 +21,5 @@ pub(crate) use entry::Body;
 pub use entry::{BoxFuture, Entry, Registration};
 pub use fault::Fault;
 pub(crate) use fault::PanicReport;
-pub(crate) use panic::{catch, install_hook};
+pub(crate) use panic::{catch, install_hook, message};
 pub(crate) use registry::{Registry, registry};

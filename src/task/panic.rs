@@ -32,17 +32,22 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, PanicReport> {
 
 #[cold]
 fn report(payload: Box<dyn Any + Send>) -> PanicReport {
-    let message = if let Some(text) = payload.downcast_ref::<&str>() {
+    let message = message(&*payload);
+    // A payload's own destructor may panic: it must not take the worker along.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    let (location, backtrace) = LAST.take().unzip();
+    PanicReport { message, location, backtrace }
+}
+
+/// A panic's words.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {
         text.clone()
     } else {
         "a panic whose payload is not text".to_owned()
-    };
-    // A payload's own destructor may panic: it must not take the worker along.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    let (location, backtrace) = LAST.take().unzip();
-    PanicReport { message, location, backtrace }
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,14 @@ impl Shared {
                         w.kill();
                     }
                 }
+                // Only who reads its messages can tell, on the user's runtime: where
+                // that is late, so may they be.
+                Action::Overdue { worker } => {
+                    if let Some(w) = core.worker(worker) {
+                        w.overdue.store(true, Ordering::Release);
+                        w.link.wake();
+                    }
+                }
                 Action::Resolve { job, ending } => {
                     self.resolve(core, effects, job, &ending, now);
                 }
@@ -115,7 +123,17 @@ impl Shared {
         let made = Worker::new(key, name, self.hello.clone(), self.config.max_message);
         let (worker, socket) = match made {
             Ok(made) => made,
-            Err(e) => return self.spawn_failed(core, key, &e, now),
+            Err(e) => {
+                // The usual reason, and no reason to try again.
+                let probe = self.runtime.spawn(std::future::pending::<()>());
+                if probe.is_finished() {
+                    core.runtime_gone = true;
+                    core.scheduler.terminate(true, now);
+                    core.waiters.dismiss();
+                }
+                probe.abort();
+                return self.spawn_failed(core, key, &e, now);
+            }
         };
         let index = key.index as usize;
         if core.workers.len() <= index {

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// After it a runtime that was late has heard of everything that had come meanwhile:
+/// it learns of timers where it learns of bytes.
+const UNREAD: Duration = Duration::from_millis(20);
+
 impl Shared {
     pub(super) fn handle(&self, worker: &Arc<Worker>, events: &mut Vec<ParentEvent>, now: Nanos) {
         if events.is_empty() {
@@ -61,6 +65,8 @@ impl Shared {
                     effects.faults.push((job, fault));
                 }
             }
+            ParentEvent::Items { id, .. } | ParentEvent::Progress { id, .. }
+                if !core.scheduler.is_at(key, id) => {}
             ParentEvent::Items { id, count, last, mut results } => {
                 if last && core.retry_item(key, id, &mut results, now) {
                     return;
@@ -91,9 +97,20 @@ impl Shared {
                     // It was dropped for taking too long: to be told, not to be
                     // begun again.
                     self.resolve(core, effects, job, &ending, now);
-                } else if let Some((rest, items)) = job.rest() {
-                    core.counts.failed += 1;
-                    core.resubmit(effects, rest, items, now);
+                    return;
+                }
+                match job.rest() {
+                    Ok((rest, items)) => {
+                        core.counts.failed += 1;
+                        core.resubmit(effects, rest, items, now);
+                    }
+                    // Nobody had asked for that.
+                    Err(job) => {
+                        let violation = "it cancelled a call by itself";
+                        core.scheduler.worker_violated(key, violation);
+                        let ending = Ending::Violated { violation: violation.into() };
+                        self.resolve(core, effects, *job, &ending, now);
+                    }
                 }
             }
             ParentEvent::Progress { id, done, total } => {
@@ -161,25 +178,25 @@ impl Shared {
     }
 
     /// The task that moves one worker's bytes, on the pool's runtime.
-    pub(super) async fn drive(self: Arc<Self>, worker: Arc<Worker>) {
-        /// Tells when the runtime drops the task instead of finishing it.
-        struct Guard(Option<Arc<Shared>>);
-        impl Drop for Guard {
-            fn drop(&mut self) {
-                if let Some(shared) = self.0.take() {
-                    shared.runtime_gone();
-                }
-            }
-        }
-        let mut guard = Guard(Some(self.clone()));
+    pub(super) async fn drive(self: Arc<Self>, worker: Arc<Worker>, mut guard: Guard) {
         let mut events = Vec::new();
+        let mut patience = None;
         loop {
             let end = poll_fn(|cx| {
+                if worker.overdue.swap(false, Ordering::AcqRel) {
+                    patience = Some(self.sleep(UNREAD));
+                }
                 // Held until the events are dealt with: see `exited`.
                 let mut rx = worker.link.receiver();
                 let polled = worker.link.poll(&mut rx, cx, &mut events);
                 if !events.is_empty() {
                     self.handle(&worker, &mut events, self.now());
+                }
+                if let Some(sleep) = &mut patience
+                    && sleep.as_mut().poll(cx).is_ready()
+                {
+                    patience = None;
+                    self.act(|core| core.scheduler.nothing_came(worker.key));
                 }
                 polled
             })
@@ -210,6 +227,18 @@ impl Shared {
     }
 }
 
+/// Tells when the runtime drops the task instead of finishing it; made before the
+/// task is, which a runtime that has ended drops without a poll.
+pub(super) struct Guard(Option<Arc<Shared>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.runtime_gone();
+        }
+    }
+}
+
 pub(super) fn token(key: WorkerKey) -> u64 {
     u64::from(key.serial) << 32 | u64::from(key.index)
 }
@@ -231,7 +260,8 @@ impl Watcher for Shared {
                 debug!(worker = %worker.name, pid = child.pid(), "worker started");
                 worker.started(child);
                 if let Some(me) = self.me.upgrade() {
-                    self.runtime.spawn(me.drive(worker));
+                    let guard = Guard(Some(me.clone()));
+                    self.runtime.spawn(me.drive(worker, guard));
                 }
             }
             Err(e) => self.act(|core| self.spawn_failed(core, key, &e, now)),
@@ -250,6 +280,7 @@ impl Watcher for Shared {
         let drained = worker.link.drain(&mut rx, &mut events, |received| {
             [block.unwritten(received), block.open_items().unwrap_or_default()]
         });
+        worker.link.end(&mut rx);
         let now = self.now();
         self.handle(&worker, &mut events, now);
         if obituary.reason == ExitReason::Exited(0) {

@@ -14,6 +14,7 @@ mod events;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -172,6 +173,18 @@ impl Shared {
 
     pub(super) fn runtime(&self) -> &tokio::runtime::Handle {
         &self.runtime
+    }
+
+    /// A sleep on the pool's own runtime: whatever polls it may have no timers.
+    pub(super) fn sleep(&self, limit: Duration) -> Pin<Box<tokio::time::Sleep>> {
+        let _in_runtime = self.runtime.enter();
+        Box::pin(tokio::time::sleep(limit))
+    }
+
+    /// `tokio::time::timeout` with a timer of the pool's own runtime.
+    pub(super) fn timeout<F: Future>(&self, limit: Duration, future: F) -> tokio::time::Timeout<F> {
+        let _in_runtime = self.runtime.enter();
+        tokio::time::timeout(limit, future)
     }
 
     pub(super) fn finished(&self) -> watch::Receiver<bool> {

@@ -65,6 +65,7 @@ impl<J> Scheduler<J> {
             timing: (timing != Timing::default()).then(|| Box::new(timing)),
             state: CallState::Queued,
             intent: Intent::Wanted,
+            grace_ends: NEVER,
             job: Some(job),
         });
         self.live_calls += 1;
@@ -155,6 +156,11 @@ impl<J> Scheduler<J> {
         call.job
     }
 
+    /// Whether this worker has the call.
+    pub(in crate::pool) fn is_at(&self, key: WorkerKey, id: u64) -> bool {
+        matches!(self.call(id), Some(Call { state: CallState::Sent { worker, .. }, .. }) if *worker == key)
+    }
+
     /// Takes a call off its worker's books; gives the worker's pace.
     pub(super) fn detach(
         &mut self,
@@ -200,10 +206,10 @@ impl<J> Scheduler<J> {
             Lane::Blocking => worker.fifo.front().copied().into_iter().collect(),
             Lane::Async => worker.fifo.iter().copied().collect(),
         };
-        let (mut orphan, mut limit) = (false, NEVER);
+        let (mut grace, mut limit) = (NEVER, NEVER);
         for id in ids {
             if let Some(call) = self.call(id) {
-                orphan |= matches!(call.intent, Intent::Orphan | Intent::Overran(..));
+                grace = grace.min(call.grace_ends);
                 let start = match call.request.lane {
                     Lane::Blocking => now,
                     Lane::Async => call.submitted,
@@ -215,8 +221,8 @@ impl<J> Scheduler<J> {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
-        if !orphan && !worker.broken {
-            worker.kill_at = NEVER;
+        if !worker.broken {
+            worker.kill_at = grace;
         }
         worker.probe_at = limit;
     }
@@ -316,9 +322,12 @@ impl<J> Scheduler<J> {
         let lane = call.request.lane;
         self.orphans += 1;
         self.actions.push_back(Action::Unwanted { worker, slot, id, lane });
-        let grace = self.grace(lane);
+        let ends = now.saturating_add(self.grace(lane));
+        if let Some(call) = self.call_mut(id) {
+            call.grace_ends = call.grace_ends.min(ends);
+        }
         if let Some(worker) = self.worker_mut(worker) {
-            worker.kill_at = worker.kill_at.min(now.saturating_add(grace));
+            worker.kill_at = worker.kill_at.min(ends);
         }
         self.clear_behind(worker, id);
     }

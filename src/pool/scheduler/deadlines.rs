@@ -96,10 +96,13 @@ impl<J> Scheduler<J> {
                 };
                 let lane = call.request.lane;
                 self.actions.push_back(Action::Unwanted { worker, slot, id, lane });
-                let grace = self.grace(lane);
+                let ends = now.saturating_add(self.grace(lane));
+                if let Some(call) = self.call_mut(id) {
+                    call.grace_ends = ends;
+                }
                 if let Some(worker) = self.worker_mut(worker) {
                     worker.probe_at = NEVER;
-                    worker.kill_at = worker.kill_at.min(now.saturating_add(grace));
+                    worker.kill_at = worker.kill_at.min(ends);
                 }
                 self.clear_behind(worker, id);
                 return;
@@ -177,11 +180,26 @@ impl<J> Scheduler<J> {
             return;
         };
         worker.kill_at = NEVER;
-        if worker.state != WorkerState::Starting {
-            worker.state = WorkerState::Stopping;
+        if worker.state == WorkerState::Starting {
+            worker.overdue = true;
+            self.actions.push_back(Action::Overdue { worker: key });
+            return;
         }
+        worker.state = WorkerState::Stopping;
         worker.doom.get_or_insert(Doom::Ours);
         self.actions.push_back(Action::Kill { worker: key });
+    }
+
+    /// All that a starting worker has said was read after its time was up, and it was
+    /// not what it had to say.
+    pub(in crate::pool) fn nothing_came(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.worker_mut(key)
+            && worker.state == WorkerState::Starting
+            && worker.overdue
+        {
+            worker.doom.get_or_insert(Doom::Ours);
+            self.actions.push_back(Action::Kill { worker: key });
+        }
     }
 
     /// Clients that disconnect must not become a storm of respawns.

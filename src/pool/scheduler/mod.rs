@@ -133,6 +133,11 @@ pub(super) enum Action<J> {
     Kill {
         worker: WorkerKey,
     },
+    /// A starting worker's time is up: see whether it has said something that nobody
+    /// has read yet, and tell by [`Scheduler::nothing_came`] if not.
+    Overdue {
+        worker: WorkerKey,
+    },
     Resolve {
         job: J,
         ending: Ending,
@@ -177,6 +182,8 @@ struct Call<J> {
     timing: Option<Box<Timing>>,
     state: CallState,
     intent: Intent,
+    /// When the grace of one that is no longer wanted is over.
+    grace_ends: Nanos,
     job: Option<J>,
 }
 
@@ -223,6 +230,8 @@ struct Worker {
     kill_at: Nanos,
     /// What it has for the step of its start that it is in.
     start_limit: Nanos,
+    /// That time is up.
+    overdue: bool,
     /// Its end of the connection is closed: whatever it still does, nobody can
     /// hear of it.
     broken: bool,

@@ -340,6 +340,7 @@ impl<J> Scheduler<J> {
             exclusive: false,
             kill_at: now.saturating_add(self.limits.start_timeout),
             start_limit: self.limits.start_timeout,
+            overdue: false,
             broken: false,
             doom: None,
             listed_idle: false,
@@ -360,6 +361,7 @@ impl<J> Scheduler<J> {
             && worker.state == WorkerState::Starting
         {
             worker.start_limit = limit.unwrap_or(NEVER);
+            worker.overdue = false;
             worker.kill_at = limit.map_or(NEVER, |l| now.saturating_add(l));
         }
     }

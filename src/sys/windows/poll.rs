@@ -76,7 +76,7 @@ impl Queue {
 struct Wait {
     wait: HANDLE,
     /// Lent to the callback.
-    _signal: Box<Signal>,
+    _signal: Arc<Signal>,
 }
 
 // SAFETY: the handle of a wait may be used from any thread.
@@ -91,7 +91,7 @@ impl Drop for Wait {
 }
 
 unsafe extern "system" fn signalled(context: *mut c_void, _timed_out: bool) {
-    // SAFETY: the box in the `Wait`, which outlives the callback.
+    // SAFETY: what the `Wait` holds, which outlives the callback.
     unsafe { &*context.cast::<Signal>() }.send();
 }
 
@@ -103,7 +103,7 @@ impl Poller {
 
     /// Watches a process under `key` until [`Poller::remove`].
     pub(crate) fn add(&self, handle: HandleRef<'_>, key: u64) -> io::Result<()> {
-        let signal = Box::new(Signal { queue: self.queue.clone(), key });
+        let signal = Arc::new(Signal { queue: self.queue.clone(), key });
         let mut wait = null_mut();
         // SAFETY: the handle stays open until it is removed, and the context lives in
         // the `Wait`.
@@ -112,7 +112,7 @@ impl Poller {
                 &mut wait,
                 handle.as_raw_handle(),
                 Some(signalled),
-                (&raw const *signal).cast(),
+                Arc::as_ptr(&signal).cast(),
                 INFINITE,
                 WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD,
             )

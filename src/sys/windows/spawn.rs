@@ -15,7 +15,7 @@ use std::ptr::{null, null_mut};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use windows_sys::Win32::Foundation::{HANDLE, WAIT_OBJECT_0};
+use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0};
 use windows_sys::Win32::Storage::FileSystem::GetFinalPathNameByHandleW;
 use windows_sys::Win32::System::Console::{
     GetConsoleCP, GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_OUTPUT_HANDLE,
@@ -175,7 +175,8 @@ fn own_image() -> io::Result<PathBuf> {
 fn standard(which: STD_HANDLE, null_device: &File) -> io::Result<OwnedHandle> {
     // SAFETY: a plain call.
     let handle = unsafe { GetStdHandle(which) };
-    if !handle.is_null() {
+    // -1 is also what this process calls itself: it would be given away with all rights.
+    if !handle.is_null() && handle != INVALID_HANDLE_VALUE {
         // SAFETY: open for as long as nobody closes this process's standard handles;
         // if somebody has, the call on it fails.
         let handle = unsafe { BorrowedHandle::borrow_raw(handle) };
