@@ -68,18 +68,20 @@ mod task;
 mod wire;
 
 pub use pool::{
-    AsyncResult, Builder, Histogram, InitOutput, IntoSource, Limits, Map, OnDrop, PoolStats,
-    ProcessPool, RestartPolicy, Restarts, Results, Run, Sandbox, StartMethod, Stderr, TryMap,
-    TrySubmit, TrySubmitError, WorkerInfo, WorkerStatus,
+    AsyncResult, Builder, Histogram, InitOutput, IntoSource, Map, OnDrop, PoolStats, ProcessPool,
+    RestartPolicy, Restarts, Results, Run, Sandbox, StartMethod, TryMap, TrySubmit, TrySubmitError,
+    WorkerInfo, WorkerStatus,
 };
 pub use process::{
-    Error, ErrorKind, ExitReason, Obituary, Progress, ResourceUsage, TimeoutPhase, init,
+    CurrentProcess, Error, ErrorKind, ExitReason, Limits, Obituary, ParentProcess, Process,
+    ProcessBuilder, ProcessHandle, Progress, ResourceUsage, Sentinel, Stderr, Stdout, TimeoutPhase,
+    active_children, current_process, init, on_exit, parent_process,
 };
 #[cfg(feature = "macros")]
 pub use procpool_macros::{main, task, task_fn, test};
 pub use task::{
-    Async, Blocking, Call, Context, IntoCall, Task, TaskFn, TaskKind, context, report_progress,
-    try_context,
+    Async, Blocking, Call, Context, ExitCode, IntoCall, Task, TaskFn, TaskKind, context,
+    report_progress, try_context,
 };
 pub use wire::DecodeLimits;
 

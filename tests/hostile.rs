@@ -739,7 +739,7 @@ fn a_cancellation_that_nobody_asked_for_is_a_violation() {
     });
 }
 
-/// Leaves a process behind that holds the connection, and dies.
+/// Leaves a process behind that holds the connection as long as a file is there, and dies.
 #[cfg(unix)]
 #[procpool::task]
 fn leave_a_holder_behind(gate: &Path) {
@@ -749,7 +749,7 @@ fn leave_a_holder_behind(gate: &Path) {
             libc::setsid();
             libc::dup2(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY), 2);
             let gate = std::ffi::CString::new(gate.to_str().unwrap()).unwrap();
-            while libc::access(gate.as_ptr(), libc::F_OK) != 0 {
+            while libc::access(gate.as_ptr(), libc::F_OK) == 0 {
                 libc::usleep(1000);
             }
             libc::_exit(0);
@@ -765,6 +765,7 @@ fn a_dead_workers_connection_is_let_go_whoever_else_holds_it() {
         let pool = pool(1).await;
         let dir = common::TempDir::new("holder");
         let gate = dir.0.join("gate");
+        std::fs::write(&gate, "").unwrap();
         still_good(&pool).await;
         let before = os::Holdings::now();
         for _ in 0..10 {
@@ -773,7 +774,7 @@ fn a_dead_workers_connection_is_let_go_whoever_else_holds_it() {
         still_good(&pool).await;
         // The place of the worker that was there before is another's now.
         common::eventually("descriptors are as many as before", || before.since().len() <= 5).await;
-        std::fs::write(&gate, "").unwrap();
+        drop(dir);
         pool.shutdown().await.unwrap();
     });
 }

@@ -43,7 +43,7 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// Inside its own body the name of the task is the plain function, so recursion stays in the worker
-/// and makes no further calls:
+/// and makes no further calls (a function beside it that returns `Call<u64>` can make some):
 ///
 /// ```ignore
 /// #[procpool::task]

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::config::{Config, Limits, MAX_DEPTH, Sandbox, StartMethod, Stderr};
-use super::dispatcher::{HELLO_TIMEOUT, InitCheck, Parts, Shared, fault_error};
+use super::config::{Config, Sandbox, StartMethod};
+use super::dispatcher::{InitCheck, Parts, Shared};
 use super::process_pool::ProcessPool;
 use super::restart::{RestartPolicy, Restarts};
 use super::scheduler::{self, Scheduler};
 use crate::process::{
-    Error, ErrorKind, LaunchSpec, Supervisor, WORKER_MARK, entry_point, own_hello,
+    Error, ErrorKind, HELLO_TIMEOUT, Limits, Stderr, Supervisor, current_process, fault_error,
+    next_depth, own_hello,
 };
-use crate::sys::{self, StderrMode};
+use crate::sys;
 use crate::task::{self, TaskFn, decode_output};
 use crate::wire::{DecodeLimits, Received, Welcome};
 
@@ -158,7 +159,7 @@ impl Builder {
 
     /// Ceilings the kernel keeps for every worker. Default: none.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
+        self.config.surroundings.limits = limits;
         self
     }
 
@@ -175,27 +176,27 @@ impl Builder {
     /// # Platform
     /// `SystemRoot` stays on Windows, where hardly a program starts without it.
     pub fn env_clear(mut self) -> Self {
-        self.config.env_clear = true;
-        self.config.env.clear();
+        self.config.surroundings.env_clear = true;
+        self.config.surroundings.env.clear();
         self
     }
 
     /// Sets a variable in the workers' environment.
     pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.config.env.push((key.into(), Some(value.into())));
+        self.config.surroundings.env.push((key.into(), Some(value.into())));
         self
     }
 
     /// Removes a variable from the workers' environment.
     pub fn env_remove(mut self, key: impl Into<String>) -> Self {
-        self.config.env.push((key.into(), None));
+        self.config.surroundings.env.push((key.into(), None));
         self
     }
 
     /// What becomes of the workers' standard error. Default:
     /// [`Stderr::Forward`].
     pub fn stderr(mut self, stderr: Stderr) -> Self {
-        self.config.stderr = stderr;
+        self.config.surroundings.stderr = stderr;
         self
     }
 
@@ -280,15 +281,10 @@ impl Builder {
     pub async fn build(self) -> Result<ProcessPool, Error> {
         let mut config = self.config;
         config.check()?;
-        let args = entry_point()?;
+        let spec = config.surroundings.launch()?;
         let registry = task::registry()
             .map_err(|e| Error::new(ErrorKind::Start { reason: e.to_string(), obituary: None }))?;
-        let depth = task::depth() + 1;
-        if depth > MAX_DEPTH {
-            return Err(Error::unsupported(format!(
-                "a pool in a worker of a pool, {MAX_DEPTH} deep; make it higher up"
-            )));
-        }
+        let depth = next_depth()?;
         let mut init_check = None;
         let mut initializer = None;
         if let Some(init) = self.initializer {
@@ -318,29 +314,19 @@ impl Builder {
             },
             Restarts::new(config.restart.clone(), seed),
         );
-        let mut env: Vec<_> =
-            config.env.iter().map(|(k, v)| (k.into(), v.as_ref().map(Into::into))).collect();
-        env.push((WORKER_MARK.into(), Some("1".into())));
-        let spec = LaunchSpec {
-            program: None,
-            args,
-            env_clear: config.env_clear,
-            env,
-            stderr: match config.stderr {
-                Stderr::Forward | Stderr::Capture => StderrMode::Pipe,
-                Stderr::Inherit => StderrMode::Inherit,
-                Stderr::Null => StderrMode::Null,
-            },
-        };
+        let limits = &config.surroundings.limits;
         let welcome = Welcome {
             name: String::new(),
             depth,
             max_message: config.max_message,
             decode: config.decode,
-            memory: config.limits.memory,
-            cpu_seconds: config.limits.cpu_time.map(|t| t.as_secs()),
-            files: config.limits.files,
+            memory: limits.memory,
+            cpu_seconds: limits.cpu_time.map(|t| t.as_secs()),
+            files: limits.files,
             initializer,
+            parent_name: current_process().name().to_owned(),
+            parent_pid: std::process::id(),
+            process: None,
         };
         let parts = Parts {
             config,

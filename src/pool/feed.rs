@@ -12,13 +12,13 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::dispatcher::{Shared, fault_error};
+use super::dispatcher::Shared;
 use super::job::{ChunkSink, Extra, Group, Job, Part, Sink};
 use super::options::{OnDrop, Options, ProgressFn};
-use super::run::{Prepared, Submit, result_error};
+use super::run::{Prepared, Submit};
 use super::source::Source;
 use super::waiter::Waiter;
-use crate::process::{Error, ErrorKind, Progress, TimeoutPhase};
+use crate::process::{Error, ErrorKind, Progress, TimeoutPhase, fault_error, result_error};
 use crate::task::{Args, Call, EncodeFailure, Entry, Fault, caught};
 use crate::wire::{MAX_PARTS, Payload};
 

@@ -14,8 +14,8 @@ use tokio::task::{JoinHandle, unconstrained};
 
 use super::dispatcher::Shared;
 use super::job::Outcome;
-use super::run::{call_back, open};
-use crate::process::{Error, ErrorKind, Progress};
+use super::run::open;
+use crate::process::{Error, ErrorKind, Progress, call_back};
 use crate::task::message;
 
 /// A call that runs by itself; a future of its result.

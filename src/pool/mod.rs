@@ -27,7 +27,7 @@ mod waiter;
 mod worker;
 
 pub use builder::{Builder, InitOutput};
-pub use config::{Limits, Sandbox, StartMethod, Stderr};
+pub use config::{Sandbox, StartMethod};
 pub use handle::AsyncResult;
 pub use histogram::Histogram;
 pub use map::{Map, Results, TryMap};

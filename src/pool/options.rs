@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::check_time;
-use crate::process::Error;
+use crate::process::{Error, check_time};
 
 /// What dropping a call's future does to the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -65,7 +65,7 @@ impl RestartPolicy {
                 "an initial backoff above zero and a maximum that is not below it",
             ));
         }
-        if self.max_backoff > super::config::MAX_TIME {
+        if self.max_backoff > crate::process::MAX_TIME {
             return Err(error_option("restart", self, "backoffs of at most a century"));
         }
         if self.max_failed_starts == 0 {

@@ -17,8 +17,8 @@ use super::options::{OnDrop, Options, option_methods};
 use super::process_pool::{TrySubmit, TrySubmitError};
 use super::scheduler::{Lane, Request, Timing};
 use super::waiter::Waiter;
-use crate::process::{Error, ErrorKind, Progress, TimeoutPhase};
-use crate::task::{Call, Fault, TaskKind, catch, decode_output};
+use crate::process::{Error, ErrorKind, TimeoutPhase, result_error};
+use crate::task::{Call, TaskKind, decode_output};
 use crate::wire::Payload;
 
 /// A call on its way through a pool: a future of its result.
@@ -208,15 +208,6 @@ pub(super) fn open<R: DeserializeOwned + 'static>(
     }
 }
 
-/// A result that could not be decoded here: the call did finish.
-pub(super) fn result_error(fault: Fault) -> Error {
-    let reason = match fault {
-        Fault::ArgDecode { what, reason } => format!("{what}: {reason}"),
-        other => format!("{other:?}"),
-    };
-    Error::new(ErrorKind::ResultDecode { reason }).with_progress(Progress::Finished)
-}
-
 impl<R, K> Drop for Run<R, K> {
     fn drop(&mut self) {
         let detaches = self.options.as_ref().is_some_and(|o| o.on_drop == OnDrop::Detach);
@@ -349,13 +340,5 @@ impl Shared {
             Err(Refusal::Full(_)) => unreachable!("asked to take it always"),
             Err(Refusal::Error(error)) => Err(error),
         }
-    }
-}
-
-/// Runs a callback of the user's; its panic is logged, not passed on.
-pub(super) fn call_back(f: impl FnOnce()) {
-    if let Err(panic) = catch(f) {
-        let (message, ..) = panic.into_parts();
-        tracing::error!(message, "a callback panicked");
     }
 }

@@ -15,8 +15,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::at_exit;
+use super::causes::fault_error;
 use super::failpoint;
 use super::hook::WORKER_MARK;
+use super::identity::{self, Identity, Parent};
 use super::outgoing::{OPEN_MAX, Outgoing};
 use super::status::StatusBlock;
 use super::watchdog::{SharedOutgoing, Watchdog, lock};
@@ -67,6 +70,15 @@ impl From<io::Error> for Stop {
 /// Runs this process as a worker, for the rest of its life.
 pub(super) fn run() -> ! {
     let stop = match start() {
+        Ok((mut worker, mut end)) if worker.once => match worker.run_once(&mut end) {
+            Ok(code) => {
+                // Its tasks end with it.
+                drop(worker);
+                at_exit::run();
+                std::process::exit(code)
+            }
+            Err(stop) => stop,
+        },
         Ok((mut worker, mut end)) => worker.serve(&mut end),
         Err(e) => {
             eprintln!("procpool: this worker cannot start: {e}");
@@ -74,7 +86,10 @@ pub(super) fn run() -> ! {
         }
     };
     match stop {
-        Stop::Shutdown => std::process::exit(0),
+        Stop::Shutdown => {
+            at_exit::run();
+            std::process::exit(0)
+        }
         Stop::Orphaned => sys::kill_own_group(),
         Stop::Violation(violation) => {
             eprintln!("procpool: this worker was sent nonsense: {violation}");
@@ -94,6 +109,8 @@ struct Worker {
     max_message: u64,
     output: Output,
     runtime: Option<tokio::runtime::Runtime>,
+    /// It is no worker: it runs one task and ends.
+    once: bool,
 }
 
 /// A call that outlives the buffer it arrived in.
@@ -145,6 +162,19 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         send_ready(&out, Ok(Payload::empty()))?;
         session.ready();
     }
+    let life = parent.as_ref().and_then(|parent| parent.try_clone().ok());
+    let role = welcome.process;
+    let once = role.is_some();
+    if once {
+        // Ctrl-C at the terminal does not reach it: it has a group of its own.
+        sys::accept_interrupts();
+    }
+    identity::assume(Identity {
+        name: welcome.name.clone(),
+        daemon: role.as_ref().is_some_and(|role| role.daemon),
+        ordinals: role.map(|role| role.ordinals).unwrap_or_default(),
+        parent: Some(Parent { name: welcome.parent_name, pid: welcome.parent_pid, life }),
+    });
     let watchdog = Watchdog::start(parent, out.clone())?;
     task::install_hook();
     let limits = welcome.decode;
@@ -166,9 +196,10 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         max_message: welcome.max_message,
         output: Output::new(),
         runtime: None,
+        once,
     };
     if let Some((task, args)) = initializer {
-        let result = worker.run_alone(task, args);
+        let result = worker.run_initializer(task, args);
         send_ready(&worker.out, result)?;
         worker.session.ready();
     }
@@ -261,22 +292,76 @@ impl Services for WorkerServices {
 }
 
 impl Worker {
-    /// Runs one task outside the call protocol.
-    fn run_alone(&mut self, task: u32, args: Vec<u8>) -> Result<Payload, Fault> {
+    fn run_initializer(&mut self, task: u32, args: Vec<u8>) -> Result<Payload, Fault> {
         let entry = self.registry.get(task).ok_or(Fault::UnknownTask { id: task })?;
-        let mut received = Received::from_parts(args, Vec::new());
+        self.run_alone(entry, Received::from_parts(args, Vec::new()), Current::local())
+    }
+
+    /// Runs the one task of a process that is no worker; gives the exit code.
+    fn run_once(&mut self, end: &mut WorkerEnd) -> Result<i32, Stop> {
+        let OwnedCall { slot, id, meta, args, entry } = self.first_call(end)?;
+        self.block.begin(slot, id);
+        let result = self
+            .run_alone(entry, args, current(slot, id, meta))
+            .and_then(|payload| admit(payload.len(), self.max_message).map(|()| payload));
+        let code = match &result {
+            Ok(_) => task::exit_code(),
+            Err(fault) => {
+                show(fault);
+                1
+            }
+        };
+        let mut out = lock(&self.out);
+        // Where nobody is left to read it, it still ends as it should.
+        let _ = answer(&mut out, slot, id, false, result.map(Encoded)).and_then(|()| out.flush());
+        Ok(code)
+    }
+
+    fn first_call(&mut self, end: &mut WorkerEnd) -> Result<OwnedCall, Stop> {
+        loop {
+            while let Some(message) = self.assembler.next()? {
+                match self.session.handle(message)? {
+                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                        let Some(entry) = self.registry.get(meta.task) else {
+                            self.refuse(slot, id, meta.task)?;
+                            continue;
+                        };
+                        return Ok(OwnedCall { slot, id, meta, args: received(args, body), entry });
+                    }
+                    WorkerEvent::Shutdown => return Err(Stop::Shutdown),
+                    WorkerEvent::Cancel { .. } => {}
+                    WorkerEvent::Welcome(_) => unreachable!("the session takes one welcome"),
+                }
+            }
+            lock(&self.out).flush()?;
+            let (buf, max) = self.assembler.target();
+            let n = end.recv(buf, max)?;
+            if n == 0 {
+                return Err(Stop::Orphaned);
+            }
+            self.assembler.received(n);
+        }
+    }
+
+    /// Runs one task with nothing else going on.
+    fn run_alone(
+        &mut self,
+        entry: &'static Entry,
+        mut received: Received,
+        current: Current,
+    ) -> Result<Payload, Fault> {
         match entry.body {
             TaskBody::Blocking(run) => {
                 let (input, blobs) = received.parts();
                 let mut args = Args::new(input, blobs, &self.limits);
                 let mut out = Output::default();
-                catch(|| with_current(Current::local(), || run(&mut args, &mut out)))
+                catch(|| with_current(current, || run(&mut args, &mut out)))
                     .unwrap_or_else(|panic| Err(args.blame(&out, panic)))?;
                 Ok(out.into_encoded().0)
             }
             TaskBody::Async(run) => {
                 let future = run(OwnedArgs::new(received, self.limits));
-                let guarded = Guarded { future, current: Current::local() };
+                let guarded = Guarded { future, current };
                 let runtime = self.runtime().map_err(runtime_fault)?;
                 let result = runtime.block_on(guarded);
                 result.map(|encoded| encoded.0)
@@ -728,6 +813,22 @@ fn encode_fault(fault: Fault) -> Payload {
     // Bounded texts always have an encoded form.
     let bytes = postcard::to_allocvec(&fault.bounded()).unwrap_or_default();
     Payload::from_parts(bytes, Vec::new())
+}
+
+/// Shows on standard error why a process fails; of a panic the hook has shown the rest.
+fn show(fault: &Fault) {
+    match fault {
+        Fault::Panicked(report) => {
+            let shown = std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0");
+            if let (Some(backtrace), false) = (&report.backtrace, shown) {
+                eprintln!("stack backtrace:\n{backtrace}");
+            }
+        }
+        other => {
+            let name = identity::current_process().name().to_owned();
+            eprintln!("procpool: process {name} fails: {}", fault_error(other.clone()));
+        }
+    }
 }
 
 fn runtime_fault(error: io::Error) -> Fault {

@@ -2,25 +2,45 @@
 //!
 //! Knows no pool.
 
+mod at_exit;
+mod causes;
 mod child;
 mod error;
 mod exit;
 mod failpoint;
+mod family;
+mod handle;
 mod hook;
+mod identity;
 mod outgoing;
+mod running;
+mod sentinel;
+mod start;
 mod status;
 mod stderr;
 mod supervisor;
+mod surroundings;
+pub(crate) mod timer;
 mod watchdog;
 mod welcome;
 
+pub use at_exit::on_exit;
+pub(crate) use causes::{HELLO_TIMEOUT, fault_error, result_error, start_error, start_error_of};
 pub(crate) use child::own_hello;
 pub use error::{Error, ErrorKind, Progress, TimeoutPhase};
 pub use exit::{ExitReason, Obituary, ResourceUsage};
 #[cfg(test)]
 pub(crate) use failpoint::VARIABLE as FAILPOINT_VARIABLE;
+pub use family::active_children;
+pub use handle::{Process, ProcessHandle};
 pub use hook::{TestHook, init, run_if_worker};
-pub(crate) use hook::{WORKER_MARK, entry_point};
+pub(crate) use identity::next_depth;
+pub use identity::{CurrentProcess, ParentProcess, current_process, parent_process};
+pub(crate) use running::call_back;
+pub use sentinel::Sentinel;
+pub use start::ProcessBuilder;
 pub(crate) use status::StatusBlock;
-pub(crate) use supervisor::{Child, LaunchSpec, StderrPolicy, Supervisor, Watcher};
+pub(crate) use supervisor::{Child, LaunchSpec, Supervisor, Watcher};
+pub use surroundings::{Limits, Stderr, Stdout};
+pub(crate) use surroundings::{MAX_TIME, Surroundings, check_time};
 pub(crate) use welcome::{BlockHandle, WorkerSocket, worker_socket};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
 use super::stderr::{Pump, Tail};
-use crate::sys::{self, ChildProcess, ChildSocket, Poller, Ready, SpawnSpec};
+use crate::sys::{self, ChildProcess, ChildSocket, Handle, Poller, Ready, SpawnSpec};
 use crate::task::catch;
 
 /// The system's waits take only so much (`int` milliseconds before Linux 5.11).
@@ -46,6 +46,15 @@ impl Child {
 
     pub(crate) fn kill(&self) {
         self.0.kill();
+    }
+
+    pub(crate) fn interrupt(&self) -> io::Result<()> {
+        self.0.interrupt()
+    }
+
+    /// A handle that is ready once it has ended.
+    pub(crate) fn sentinel(&self) -> io::Result<Handle> {
+        self.0.sentinel()
     }
 
     pub(crate) fn cpu_time(&self) -> Option<Duration> {

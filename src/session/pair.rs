@@ -334,6 +334,9 @@ impl Pair {
                     cpu_seconds: None,
                     files: None,
                     initializer: None,
+                    parent_name: "parent".into(),
+                    parent_pid: 1,
+                    process: None,
                 };
                 let body = postcard::to_allocvec(&welcome).unwrap();
                 let header = Header::new(Kind::Welcome, 0, 0, body.len()).encode();

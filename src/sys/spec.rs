@@ -19,7 +19,11 @@ pub(crate) struct SpawnSpec {
     /// replaced or deleted meanwhile.
     pub(crate) program: Option<PathBuf>,
     pub(crate) args: Vec<OsString>,
+    /// `None`: this process's.
+    pub(crate) directory: Option<PathBuf>,
     pub(crate) env_clear: bool,
     pub(crate) env: Vec<(OsString, Option<OsString>)>,
+    /// Its standard output is thrown away.
+    pub(crate) quiet: bool,
     pub(crate) stderr: StderrMode,
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::exit_code::note as note_exit_code;
 use super::fault::{Fault, PanicReport};
 use super::panic::catch;
 use crate::wire::{
@@ -223,6 +224,7 @@ impl Output {
     pub fn put<T: Serialize + 'static>(&mut self, value: T) -> Result<(), Fault> {
         let (head, blobs) = (self.builder.head.len(), self.builder.blobs.len());
         self.encoding = Some(type_name::<T>());
+        note_exit_code(&value);
         let result = if self.guard {
             match catch(|| encode_owned(value, &mut self.builder)) {
                 Ok(result) => result,

@@ -64,6 +64,18 @@ pub(crate) struct Welcome {
     pub(crate) files: Option<u64>,
     /// The initializer: its task id and encoded arguments.
     pub(crate) initializer: Option<(u32, Vec<u8>)>,
+    pub(crate) parent_name: String,
+    pub(crate) parent_pid: u32,
+    /// Of a process that runs one task and ends; `None` for a worker.
+    pub(crate) process: Option<ProcessRole>,
+}
+
+/// What a process that is not a worker is told of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessRole {
+    /// Which child of which child of the main program it is.
+    pub(crate) ordinals: Vec<u32>,
+    pub(crate) daemon: bool,
 }
 
 #[cfg(test)]

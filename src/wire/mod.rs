@@ -18,7 +18,7 @@ pub use budget::DecodeLimits;
 pub(crate) use budget::{Budget, decode_from};
 pub(crate) use error::WireError;
 pub(crate) use frame::{Flags, HEADER_LEN, Header, Kind, MAX_DATA, MAX_INLINE};
-pub(crate) use hello::{Hello, HelloMismatch, PROTOCOL_VERSION, Welcome};
+pub(crate) use hello::{Hello, HelloMismatch, PROTOCOL_VERSION, ProcessRole, Welcome};
 pub(crate) use outbox::{Outbox, stream_preamble};
 pub(crate) use payload::{
     BYTES_BLOB, BYTES_INLINE, EncodeError, Payload, PayloadBuilder, Received,

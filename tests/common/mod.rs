@@ -54,6 +54,17 @@ pub struct Audit {
 
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
+/// A test that fails must not wait for its processes at its end.
+impl Drop for Audit {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for child in procpool::active_children() {
+                child.kill();
+            }
+        }
+    }
+}
+
 impl Audit {
     pub fn begin() -> Self {
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

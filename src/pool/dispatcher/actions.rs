@@ -141,11 +141,7 @@ impl Shared {
         }
         core.workers[index] = Some(Arc::new(worker));
         if let Some(me) = self.me.upgrade() {
-            let stderr = match self.config.stderr {
-                Stderr::Forward => StderrPolicy::Forward,
-                Stderr::Capture => StderrPolicy::Keep,
-                Stderr::Inherit | Stderr::Null => StderrPolicy::Elsewhere,
-            };
+            let stderr = self.config.surroundings.stderr_policy();
             self.supervisor.spawn(me, token(key), self.spec.clone(), stderr, socket);
         }
     }

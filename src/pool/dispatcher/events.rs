@@ -302,7 +302,7 @@ impl Watcher for Shared {
                 core.scheduler.worker_violated(key, &violation.to_string());
             }
             if !worker.explained.load(Ordering::Relaxed) {
-                let overdue = core.scheduler.overdue(key);
+                let overdue = core.scheduler.overdue(key).map(Duration::from_nanos);
                 core.start_failed_if_starting(key, || start_error_of(overdue, &obituary));
             }
             core.scheduler.worker_lost(key, &obituary, &lost, now);

@@ -9,7 +9,6 @@
 //! Locks, outermost first: a link's receiving side, the core, a link's session.
 
 mod actions;
-mod errors;
 mod events;
 
 use std::future::poll_fn;
@@ -22,9 +21,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, trace, warn};
 
-use super::config::{Config, Stderr};
+use super::config::Config;
 use super::job::{Extra, Job, Part, Sink};
-use super::run::call_back;
 use super::scheduler::{
     Action, Ending, Lane, Nanos, Request, Scheduler, Timing, WorkerKey, WorkerState,
 };
@@ -32,19 +30,24 @@ use super::waiter::{Waiter, Waiters};
 use super::worker::Worker;
 use crate::link::LinkEnd;
 use crate::process::{
-    Child, Error, ErrorKind, ExitReason, LaunchSpec, Obituary, Progress, ResourceUsage,
-    StderrPolicy, Supervisor, TimeoutPhase, Watcher,
+    Child, Error, ErrorKind, ExitReason, LaunchSpec, Obituary, Progress, ResourceUsage, Supervisor,
+    TimeoutPhase, Watcher, call_back, fault_error, start_error, start_error_of, timer,
 };
 use crate::session::{CallMeta, ParentEvent};
 use crate::sys;
 use crate::task::{Fault, catch};
 use crate::wire::{Hello, Received, Welcome};
 
-pub(super) use errors::fault_error;
-use errors::{degraded, start_error, start_error_of};
 use events::token;
 
-pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// What calls of a pool without workers fail with.
+fn degraded(cause: Option<&Error>) -> Error {
+    let error = Error::new(ErrorKind::Degraded);
+    match cause {
+        Some(cause) => error.with_source(cause.clone()),
+        None => error,
+    }
+}
 
 /// Looks at an initializer's result.
 pub(super) type InitCheck = Box<dyn Fn(Received) -> Result<(), Error> + Send + Sync>;
@@ -177,14 +180,12 @@ impl Shared {
 
     /// A sleep on the pool's own runtime: whatever polls it may have no timers.
     pub(super) fn sleep(&self, limit: Duration) -> Pin<Box<tokio::time::Sleep>> {
-        let _in_runtime = self.runtime.enter();
-        Box::pin(tokio::time::sleep(limit))
+        timer::sleep(&self.runtime, limit)
     }
 
     /// `tokio::time::timeout` with a timer of the pool's own runtime.
     pub(super) fn timeout<F: Future>(&self, limit: Duration, future: F) -> tokio::time::Timeout<F> {
-        let _in_runtime = self.runtime.enter();
-        tokio::time::timeout(limit, future)
+        timer::timeout(&self.runtime, limit, future)
     }
 
     pub(super) fn finished(&self) -> watch::Receiver<bool> {

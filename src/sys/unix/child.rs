@@ -55,6 +55,19 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Has SIGINT end this process again, as by default.
+pub(crate) fn accept_interrupts() {
+    // SAFETY: a plain call.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
+/// Has `f` called when this process ends in order: when `main` returns or
+/// `std::process::exit` is called.
+pub(crate) fn at_exit(f: extern "C" fn()) {
+    // SAFETY: a plain call; the function lives as long as the program.
+    unsafe { libc::atexit(f) };
+}
+
 /// Kills this process and everything it started that stayed in its group.
 pub(crate) fn kill_own_group() -> ! {
     // Only a group we lead is ours to kill.

@@ -14,6 +14,24 @@ use super::platform::{RECV_HANDLES, SEND, keep_to_ourselves, socket_pair};
 pub(crate) type Handle = OwnedFd;
 pub(crate) type HandleRef<'a> = BorrowedFd<'a>;
 
+/// Gives a type of ours the system's trait for what it holds.
+macro_rules! handle_access {
+    ($type:ty, $field:ident) => {
+        impl std::os::fd::AsFd for $type {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                std::os::fd::AsFd::as_fd(&self.$field)
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $type {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                std::os::fd::AsRawFd::as_raw_fd(&self.$field)
+            }
+        }
+    };
+}
+pub(crate) use handle_access;
+
 /// One end of a connected stream.
 pub(crate) type Socket = OwnedFd;
 

@@ -15,15 +15,17 @@ mod shm;
 mod spawn;
 mod wait;
 
-pub(crate) use child::{exit_now, kill_own_group, parent_socket, reset_signals};
+pub(crate) use child::{
+    accept_interrupts, at_exit, exit_now, kill_own_group, parent_socket, reset_signals,
+};
 pub(crate) use exit::signal_name;
 #[cfg(test)]
 pub(crate) use handles::connect_here;
 pub(super) use handles::write_raw;
 pub(crate) use handles::{
-    ChildSocket, Handle, HandleRef, Socket, bytes_waiting, handle_ref, pair, recv_blocking,
-    recv_now, recv_with_handles, send_with_handles, set_nonblocking, write_all_blocking,
-    write_vectored_blocking,
+    ChildSocket, Handle, HandleRef, Socket, bytes_waiting, handle_access, handle_ref, pair,
+    recv_blocking, recv_now, recv_with_handles, send_with_handles, set_nonblocking,
+    write_all_blocking, write_vectored_blocking,
 };
 pub(crate) use limits::{apply_limit, can_limit, online_cpus, usable_cpus};
 pub(crate) use platform::{

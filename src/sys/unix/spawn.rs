@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 
 use super::platform::{collect, cpu_time, own_image, peek, process_handle, send_signal};
 use super::wait::Wait;
-use super::{ChildSocket, HandleRef};
+use super::{ChildSocket, Handle, HandleRef};
 use crate::sys::{RawExit, SpawnSpec, StderrMode, Usage};
 
 /// A started child: who it is and what the parent holds of it.
@@ -44,6 +44,9 @@ pub(crate) fn spawn(
             command
         }
     };
+    if let Some(directory) = &spec.directory {
+        command.current_dir(directory);
+    }
     if spec.env_clear {
         command.env_clear();
     }
@@ -60,6 +63,9 @@ pub(crate) fn spawn(
             StderrMode::Pipe => Stdio::piped(),
         },
     );
+    if spec.quiet {
+        command.stdout(Stdio::null());
+    }
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
     let stderr = child.stderr.take().map(|pipe| OutputPipe(pipe.into()));
@@ -118,6 +124,21 @@ impl ChildProcess {
         if !*reaped {
             send_signal(self.pid, &self.handle, Signal::TERM);
         }
+    }
+
+    /// Interrupts the child (SIGINT).
+    #[allow(clippy::unnecessary_wraps, reason = "elsewhere it cannot be done")]
+    pub(crate) fn interrupt(&self) -> io::Result<()> {
+        let reaped = self.lock();
+        if !*reaped {
+            send_signal(self.pid, &self.handle, Signal::INT);
+        }
+        Ok(())
+    }
+
+    /// A handle that is readable once the child has ended.
+    pub(crate) fn sentinel(&self) -> io::Result<Handle> {
+        self.handle.try_clone()
     }
 
     /// Ends the child, and everything in its group, now (SIGKILL).
@@ -184,8 +205,10 @@ mod tests {
         let spec = SpawnSpec {
             program: Some("/bin/sh".into()),
             args: vec!["-c".into(), script.into()],
+            directory: None,
             env_clear: false,
             env: Vec::new(),
+            quiet: false,
             stderr: StderrMode::Pipe,
         };
         let (_ours, theirs) = super::super::pair().unwrap();

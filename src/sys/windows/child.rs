@@ -46,6 +46,18 @@ pub(crate) fn arm_group_death(_main: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Nothing to do: nobody can interrupt one process.
+pub(crate) fn accept_interrupts() {}
+
+/// Has `f` called when this process ends in order: when `main` returns.
+pub(crate) fn at_exit(f: extern "C" fn()) {
+    unsafe extern "C" {
+        fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
+    }
+    // SAFETY: the C library's function, as it declares it.
+    unsafe { atexit(f) };
+}
+
 /// Ends this process; with its parent's hold on the job ends what it started.
 pub(crate) fn kill_own_group() -> ! {
     end(TERMINATED)

@@ -13,7 +13,8 @@ mod shm;
 mod spawn;
 
 pub(crate) use child::{
-    advise_huge, arm_group_death, arm_parent_death, exit_now, kill_own_group, reset_signals,
+    accept_interrupts, advise_huge, arm_group_death, arm_parent_death, at_exit, exit_now,
+    kill_own_group, reset_signals,
 };
 pub(crate) use exit::signal_name;
 pub(crate) use limits::{apply_limit, can_limit, online_cpus, resident_bytes, usable_cpus};
@@ -22,8 +23,8 @@ pub(crate) use output::OutputPipe;
 pub(crate) use pipe::connect_here;
 pub(super) use pipe::write_raw;
 pub(crate) use pipe::{
-    ChildSocket, Handle, HandleRef, PipeServer, Socket, handle_ref, pair, parent_socket,
-    recv_blocking, recv_with_handles, write_all_blocking, write_vectored_blocking,
+    ChildSocket, Handle, HandleRef, PipeServer, Socket, handle_access, handle_ref, pair,
+    parent_socket, recv_blocking, recv_with_handles, write_all_blocking, write_vectored_blocking,
 };
 pub(crate) use poll::Poller;
 pub(crate) use reactor::read_until;

@@ -38,6 +38,24 @@ use crate::sys::remove_env;
 pub(crate) type Handle = OwnedHandle;
 pub(crate) type HandleRef<'a> = BorrowedHandle<'a>;
 
+/// Gives a type of ours the system's trait for what it holds.
+macro_rules! handle_access {
+    ($type:ty, $field:ident) => {
+        impl std::os::windows::io::AsHandle for $type {
+            fn as_handle(&self) -> std::os::windows::io::BorrowedHandle<'_> {
+                std::os::windows::io::AsHandle::as_handle(&self.$field)
+            }
+        }
+
+        impl std::os::windows::io::AsRawHandle for $type {
+            fn as_raw_handle(&self) -> std::os::windows::io::RawHandle {
+                std::os::windows::io::AsRawHandle::as_raw_handle(&self.$field)
+            }
+        }
+    };
+}
+pub(crate) use handle_access;
+
 pub(crate) fn handle_ref(handle: &Handle) -> HandleRef<'_> {
     handle.as_handle()
 }

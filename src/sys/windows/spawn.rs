@@ -71,7 +71,11 @@ pub(crate) fn spawn(
         StderrMode::Inherit | StderrMode::Null => (None, None),
     };
     let stdin = duplicate_for_child(null_device.as_handle())?;
-    let stdout = standard(STD_OUTPUT_HANDLE, &null_device)?;
+    let stdout = if spec.quiet {
+        duplicate_for_child(null_device.as_handle())?
+    } else {
+        standard(STD_OUTPUT_HANDLE, &null_device)?
+    };
     let stderr = match (spec.stderr, &pipe) {
         (_, Some(pipe)) => duplicate_for_child(pipe.as_handle())?,
         (StderrMode::Inherit, None) => standard(STD_ERROR_HANDLE, &null_device)?,
@@ -88,6 +92,7 @@ pub(crate) fn spawn(
     startup.StartupInfo.hStdOutput = inherited[1];
     startup.StartupInfo.hStdError = inherited[2];
     startup.lpAttributeList = attributes.list();
+    let directory = spec.directory.as_deref().map(wide);
     let environment = environment(spec, socket.variable());
     let mut command_line = command_line(&program, &spec.args);
     let mut flags = CREATE_SUSPENDED
@@ -112,7 +117,7 @@ pub(crate) fn spawn(
             1,
             flags,
             environment.as_ptr().cast(),
-            null(),
+            directory.as_ref().map_or(null(), |d| d.as_ptr()),
             &raw const startup.StartupInfo,
             &mut info,
         )
@@ -326,6 +331,17 @@ impl ChildProcess {
         self.kill();
     }
 
+    /// One process cannot be interrupted: Ctrl-C goes to all that share a console.
+    #[allow(clippy::unused_self, reason = "elsewhere it does something")]
+    pub(crate) fn interrupt(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// A handle that is signalled once the child has ended.
+    pub(crate) fn sentinel(&self) -> io::Result<Handle> {
+        self.process.try_clone()
+    }
+
     /// Ends the child, and everything it started, now.
     pub(crate) fn kill(&self) {
         // SAFETY: the handle is open.
@@ -413,6 +429,7 @@ mod tests {
         let spec = SpawnSpec {
             program: None,
             args: Vec::new(),
+            directory: None,
             env_clear: true,
             env: vec![
                 ("Path".into(), Some("one".into())),
@@ -420,6 +437,7 @@ mod tests {
                 ("gone".into(), Some("x".into())),
                 ("GONE".into(), None),
             ],
+            quiet: false,
             stderr: StderrMode::Null,
         };
         let block = String::from_utf16(&environment(&spec, ("PIPE", "name"))).unwrap();

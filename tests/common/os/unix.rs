@@ -288,3 +288,12 @@ pub fn append(path: impl AsRef<Path>, text: &str) {
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
+
+/// Whether a handle becomes ready within `limit`.
+pub fn is_ready(handle: &impl std::os::fd::AsFd, limit: std::time::Duration) -> bool {
+    use std::os::fd::AsRawFd;
+    let mut poll =
+        libc::pollfd { fd: handle.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, as is said.
+    unsafe { libc::poll(&mut poll, 1, limit.as_millis() as i32) == 1 }
+}

@@ -532,3 +532,12 @@ pub fn append(path: impl AsRef<Path>, text: &str) {
     assert_ne!(locked, 0, "{}", std::io::Error::last_os_error());
     file.write_all(text.as_bytes()).unwrap();
 }
+
+/// Whether a handle becomes ready within `limit`.
+pub fn is_ready(handle: &impl std::os::windows::io::AsHandle, limit: std::time::Duration) -> bool {
+    // SAFETY: the handle is open.
+    unsafe {
+        WaitForSingleObject(handle.as_handle().as_raw_handle(), limit.as_millis() as u32)
+            != WAIT_TIMEOUT
+    }
+}

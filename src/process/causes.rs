@@ -1,41 +1,42 @@
-//! The pool's reasons as errors.
+//! What went wrong in or with a child, as errors.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
 
-pub(super) fn start_error(reason: String) -> Error {
+use super::error::{Error, ErrorKind, Progress, TimeoutPhase};
+use super::exit::{ExitReason, Obituary};
+use crate::task::Fault;
+
+/// By then a started process must have said hello.
+pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A process that did not come up.
+pub(crate) fn start_error(reason: String) -> Error {
     Error::new(ErrorKind::Start { reason, obituary: None })
 }
 
-/// `overdue` is the time it had, where it was killed for taking longer.
-pub(super) fn start_error_of(overdue: Option<Nanos>, obituary: &Arc<Obituary>) -> Error {
-    let Some(limit) = overdue.map(Duration::from_nanos) else {
-        let reason = format!("it {}", was(obituary.reason));
-        return Error::new(ErrorKind::Start { reason, obituary: Some(obituary.clone()) });
+/// One that ended before it was ready. `overdue` is the time it had, where it was
+/// killed for taking longer.
+pub(crate) fn start_error_of(overdue: Option<Duration>, obituary: &Arc<Obituary>) -> Error {
+    let start = |reason| Error::new(ErrorKind::Start { reason, obituary: Some(obituary.clone()) });
+    let Some(limit) = overdue else {
+        return start(format!("it {}", was(obituary.reason)));
     };
     let reason = if limit == HELLO_TIMEOUT {
         "it did not say hello; does the program call `procpool::init()` (or use `#[procpool::main]`) before anything else?"
     } else {
         "its initializer did not end"
     };
-    let cause = ErrorKind::Start { reason: reason.to_owned(), obituary: Some(obituary.clone()) };
     Error::new(ErrorKind::TimedOut { phase: TimeoutPhase::Starting, limit })
-        .with_source(Error::new(cause))
+        .with_source(start(reason.to_owned()))
 }
 
-pub(super) fn was(reason: ExitReason) -> String {
+fn was(reason: ExitReason) -> String {
     if reason.is_killed() { format!("was {reason}") } else { reason.to_string() }
 }
 
-pub(super) fn degraded(cause: Option<&Error>) -> Error {
-    let error = Error::new(ErrorKind::Degraded);
-    match cause {
-        Some(cause) => error.with_source(cause.clone()),
-        None => error,
-    }
-}
-
 /// A failure inside a living worker, as its caller sees it.
-pub(in crate::pool) fn fault_error(fault: Fault) -> Error {
+pub(crate) fn fault_error(fault: Fault) -> Error {
     match fault {
         Fault::Panicked(report) => {
             let (message, location, backtrace) = report.into_parts();
@@ -56,4 +57,13 @@ pub(in crate::pool) fn fault_error(fault: Fault) -> Error {
             Error::new(ErrorKind::NotRegistered { task: format!("number {id}") })
         }
     }
+}
+
+/// A result that could not be decoded here: the call did finish.
+pub(crate) fn result_error(fault: Fault) -> Error {
+    let reason = match fault {
+        Fault::ArgDecode { what, reason } => format!("{what}: {reason}"),
+        other => format!("{other:?}"),
+    };
+    Error::new(ErrorKind::ResultDecode { reason }).with_progress(Progress::Finished)
 }

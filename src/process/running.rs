@@ -1,0 +1,467 @@
+//! One process of a user's under way: its start, the one call it is given, its end.
+//!
+//! Like a pool's worker it has a private connection and a block, a driver task on
+//! the runtime of its start, and supervision by the program's one thread. What is simpler:
+//! one call, in slot 0, sent as soon as it is ready.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::causes::{HELLO_TIMEOUT, start_error, start_error_of};
+use super::error::{Error, ErrorKind, Progress};
+use super::exit::{ExitReason, Obituary};
+use super::family;
+use super::status::StatusBlock;
+use super::supervisor::{Child, LaunchSpec, StderrPolicy, Supervisor, Watcher};
+use super::welcome::{BlockHandle, worker_socket};
+use crate::link::{Link, LinkEnd, Local};
+use crate::session::{CallMeta, ParentEvent};
+use crate::task::{Fault, catch};
+use crate::wire::{DecodeLimits, Hello, Payload, Received, Welcome};
+
+/// The only call's place.
+const SLOT: u16 = 0;
+const CALL: u64 = 1;
+/// Between being asked to end and being killed.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often supervision reads in place of a runtime that is gone.
+const READ_EVERY: Duration = Duration::from_millis(10);
+
+/// How far a process has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Starting,
+    /// It has its call.
+    Running,
+    /// It has answered it.
+    Answered,
+    Ended,
+}
+
+/// Everything a process is made of, gathered by the builder.
+pub(super) struct Plan {
+    pub(super) name: String,
+    pub(super) daemon: bool,
+    pub(super) task: &'static str,
+    pub(super) task_id: u32,
+    pub(super) payload: Payload,
+    pub(super) hello: Hello,
+    pub(super) welcome: Welcome,
+    pub(super) spec: LaunchSpec,
+    pub(super) stderr: StderrPolicy,
+}
+
+pub(super) struct Running {
+    name: String,
+    daemon: bool,
+    task: &'static str,
+    decode: DecodeLimits,
+    child: OnceLock<Child>,
+    state: Mutex<State>,
+    stage: watch::Sender<Stage>,
+    supervisor: &'static Supervisor,
+    runtime: Handle,
+    me: Weak<Running>,
+}
+
+/// The connection; let go at the end.
+struct Wire {
+    link: Link<Local>,
+    block: StatusBlock,
+}
+
+struct State {
+    wire: Option<Arc<Wire>>,
+    welcome: Option<(BlockHandle, Welcome)>,
+    call: Option<(u32, Payload)>,
+    outcome: Option<Result<Received, Fault>>,
+    answered: bool,
+    /// Why it did not come up, or was killed for its behaviour.
+    failure: Option<Error>,
+    obituary: Option<Arc<Obituary>>,
+    /// To be killed before it was even started.
+    doomed: bool,
+    /// When it is killed if it has not said hello.
+    hello_by: Option<Instant>,
+    overdue: bool,
+    kill_at: Option<Instant>,
+    /// The runtime is gone: supervision reads.
+    unread: bool,
+}
+
+impl Running {
+    /// Starts it. Must be called within a runtime, which will drive it.
+    pub(super) fn start(plan: Plan) -> Result<Arc<Self>, Error> {
+        let spawn_error = |e: io::Error| Error::new(ErrorKind::Spawn { reason: e.to_string() });
+        let supervisor = Supervisor::get().map_err(spawn_error)?;
+        let (socket, theirs) = worker_socket().map_err(spawn_error)?;
+        let (block, handle) = StatusBlock::create().map_err(spawn_error)?;
+        let local = Local::new(socket).map_err(spawn_error)?;
+        let link = Link::new(local, plan.hello, plan.welcome.max_message);
+        let running = Arc::new_cyclic(|me| Running {
+            name: plan.name,
+            daemon: plan.daemon,
+            task: plan.task,
+            decode: plan.welcome.decode,
+            child: OnceLock::new(),
+            state: Mutex::new(State {
+                wire: Some(Arc::new(Wire { link, block })),
+                welcome: Some((handle, plan.welcome)),
+                call: Some((plan.task_id, plan.payload)),
+                outcome: None,
+                answered: false,
+                failure: None,
+                obituary: None,
+                doomed: false,
+                hello_by: None,
+                overdue: false,
+                kill_at: None,
+                unread: false,
+            }),
+            stage: watch::Sender::new(Stage::Starting),
+            supervisor,
+            runtime: Handle::current(),
+            me: me.clone(),
+        });
+        family::add(running.clone());
+        supervisor.spawn(running.clone(), 0, Arc::new(plan.spec), plan.stderr, theirs);
+        Ok(running)
+    }
+
+    // What it is.
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    pub(super) fn task(&self) -> &'static str {
+        self.task
+    }
+
+    pub(super) fn decode_limits(&self) -> &DecodeLimits {
+        &self.decode
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn child(&self) -> Option<&Child> {
+        self.child.get()
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    pub(super) fn obituary(&self) -> Option<Arc<Obituary>> {
+        self.lock().obituary.clone()
+    }
+
+    /// Waits until it has come so far.
+    pub(super) async fn reached(&self, stage: Stage) {
+        let mut stages = self.stage.subscribe();
+        // The sender lives in `self`.
+        let _ = stages.wait_for(|s| *s >= stage).await;
+    }
+
+    /// Whether it came up, once it has ended or runs; else why not.
+    pub(super) fn came_up(&self) -> Result<(), Error> {
+        let state = self.lock();
+        if state.call.is_none() {
+            return Ok(());
+        }
+        match (&state.failure, &state.obituary) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, Some(obituary)) => {
+                Err(start_error_of(state.overdue.then_some(HELLO_TIMEOUT), obituary))
+            }
+            (None, None) => Err(Error::new(ErrorKind::RuntimeGone)),
+        }
+    }
+
+    /// Takes what it answered, once it has answered or ended; what it may be instead
+    /// is why it did not.
+    pub(super) fn take_outcome(&self) -> Result<Result<Received, Fault>, Error> {
+        let mut state = self.lock();
+        if let Some(outcome) = state.outcome.take() {
+            return Ok(outcome);
+        }
+        let error = match (&state.failure, &state.obituary) {
+            (Some(failure), _) => failure.clone(),
+            (None, Some(obituary)) if !state.answered => {
+                Error::new(ErrorKind::WorkerDied(obituary.clone()))
+            }
+            _ => taken(),
+        };
+        Err(error.with_progress(Progress::MayHaveBegun))
+    }
+
+    // What is done to it.
+
+    pub(super) fn kill(&self) {
+        let mut state = self.lock();
+        state.doomed = true;
+        if let Some(child) = self.child.get() {
+            child.kill();
+        }
+    }
+
+    pub(super) fn terminate(&self) {
+        match self.child.get() {
+            Some(child) => child.terminate(),
+            None => self.kill(),
+        }
+    }
+
+    /// Asks it to end, and makes it a second later.
+    pub(super) fn end_soon(&self) {
+        let at = Instant::now() + PATIENCE;
+        self.lock().kill_at = Some(at);
+        self.terminate();
+        self.wake_at(at);
+    }
+
+    fn wake_at(&self, at: Instant) {
+        if let Some(me) = self.me.upgrade() {
+            self.supervisor.wake_at(me, at);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(&self, stage: Stage) {
+        self.stage.send_if_modified(|s| {
+            let later = *s < stage;
+            if later {
+                *s = stage;
+            }
+            later
+        });
+    }
+
+    // Its messages.
+
+    async fn drive(self: Arc<Self>, wire: Arc<Wire>, mut guard: Guard) {
+        let mut events = Vec::new();
+        loop {
+            let end = poll_fn(|cx| {
+                // Held until the events are dealt with: see `exited`.
+                let mut rx = wire.link.receiver();
+                let polled = wire.link.poll(&mut rx, cx, &mut events);
+                self.handle(&wire, &mut events);
+                polled
+            })
+            .await;
+            match end {
+                Ok(()) => {}
+                // Its end will say why.
+                Err(LinkEnd::Closed) => break,
+                Err(LinkEnd::Violation(violation)) => {
+                    self.violated(&violation.to_string());
+                    break;
+                }
+            }
+        }
+        guard.0 = None;
+    }
+
+    fn handle(&self, wire: &Wire, events: &mut Vec<ParentEvent>) {
+        for event in events.drain(..) {
+            match event {
+                ParentEvent::HelloAccepted => self.greet(wire),
+                ParentEvent::Ready(Ok(_)) => self.give(wire),
+                ParentEvent::Ready(Err(fault)) => {
+                    self.fail(start_error(format!("it could not begin: {fault:?}")));
+                }
+                ParentEvent::Value { value, .. } => self.answered(Ok(value)),
+                ParentEvent::Fault { fault, .. } => self.answered(Err(fault)),
+                ParentEvent::Cancelled { .. } => self.violated("it cancelled its task by itself"),
+                ParentEvent::Items { .. } | ParentEvent::Progress { .. } | ParentEvent::Goodbye => {
+                }
+            }
+        }
+    }
+
+    fn greet(&self, wire: &Wire) {
+        let mut state = self.lock();
+        state.hello_by = None;
+        let welcome = state.welcome.take();
+        drop(state);
+        let sent = welcome.map(|(handle, welcome)| handle.send(&wire.link, &welcome));
+        if let Some(Err(e)) = sent {
+            self.fail(start_error(format!("it could not be welcomed: {e}")));
+        }
+    }
+
+    fn give(&self, wire: &Wire) {
+        let Some((task, payload)) = self.lock().call.take() else {
+            return;
+        };
+        let meta = CallMeta { task, items: 0, attempt: 1, remaining_ms: 0 };
+        // The word in the block must say "waiting" before the frame can be seen.
+        wire.block.queue(SLOT, CALL);
+        wire.link.with_session(|session| session.call(SLOT, CALL, meta, &payload));
+        wire.link.kick();
+        self.advance(Stage::Running);
+    }
+
+    fn answered(&self, outcome: Result<Received, Fault>) {
+        let mut state = self.lock();
+        state.outcome = Some(outcome);
+        state.answered = true;
+        drop(state);
+        self.advance(Stage::Answered);
+    }
+
+    fn violated(&self, violation: &str) {
+        warn!(process = %self.name, violation, "process broke the protocol and is killed");
+        self.fail(Error::new(ErrorKind::Protocol { violation: violation.to_owned() }));
+    }
+
+    fn fail(&self, error: Error) {
+        self.lock().failure.get_or_insert(error);
+        self.kill();
+    }
+
+    /// Reads what has come where no runtime does it.
+    fn read_waiting(&self) {
+        let Some(wire) = self.lock().wire.clone() else {
+            return;
+        };
+        let mut events = Vec::new();
+        let mut rx = wire.link.receiver();
+        let read = wire.link.read_waiting(&mut rx, &mut events);
+        self.handle(&wire, &mut events);
+        if let Err(violation) = read {
+            self.violated(&violation.to_string());
+        }
+    }
+
+    fn ended(&self, obituary: Option<Arc<Obituary>>) {
+        let mut state = self.lock();
+        state.wire = None;
+        state.welcome = None;
+        state.obituary = obituary;
+        drop(state);
+        family::remove(self);
+        self.advance(Stage::Ended);
+        // A timer that was set for it is let go.
+        self.wake_at(Instant::now());
+    }
+}
+
+fn taken() -> Error {
+    Error::invalid("output", "asked for again", "once: the value was given to whoever asked first")
+}
+
+/// Tells when the runtime drops the driver instead of finishing it.
+struct Guard(Option<Arc<Running>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take() {
+            running.lock().unread = true;
+            running.wake_at(Instant::now());
+        }
+    }
+}
+
+impl Watcher for Running {
+    fn spawned(&self, _: u64, result: io::Result<Child>) {
+        let child = match result {
+            Ok(child) => child,
+            Err(e) => {
+                self.lock().failure = Some(Error::new(ErrorKind::Spawn { reason: e.to_string() }));
+                return self.ended(None);
+            }
+        };
+        debug!(process = %self.name, pid = child.pid(), "process started");
+        let mut state = self.lock();
+        if state.doomed {
+            child.kill();
+        }
+        let _ = self.child.set(child);
+        let hello_by = Instant::now() + HELLO_TIMEOUT;
+        state.hello_by = Some(hello_by);
+        let wire = state.wire.clone();
+        drop(state);
+        self.wake_at(hello_by);
+        if let (Some(me), Some(wire)) = (self.me.upgrade(), wire) {
+            let guard = Guard(Some(me.clone()));
+            self.runtime.spawn(me.drive(wire, guard));
+        }
+    }
+
+    fn exited(&self, _: u64, obituary: Obituary) {
+        if obituary.reason == ExitReason::Exited(0) {
+            debug!(process = %self.name, pid = obituary.pid, "process exited");
+        } else {
+            debug!(process = %self.name, pid = obituary.pid, reason = %obituary.reason, "process ended");
+        }
+        let wire = self.lock().wire.clone();
+        if let Some(wire) = wire {
+            // Whoever reads deals with the events before it lets go of the receiver,
+            // so from here on there are no others but these.
+            let mut rx = wire.link.receiver();
+            let mut events = Vec::new();
+            let drained = wire.link.drain(&mut rx, &mut events, |received| {
+                [wire.block.unwritten(received), Vec::new()]
+            });
+            wire.link.end(&mut rx);
+            self.handle(&wire, &mut events);
+            if let Err(violation) = drained {
+                self.violated(&violation.to_string());
+            }
+        }
+        self.ended(Some(Arc::new(obituary)));
+    }
+
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        if self.stage() == Stage::Ended {
+            return None;
+        }
+        let (unread, late) = {
+            let state = self.lock();
+            (state.unread, state.hello_by.is_some_and(|at| at <= now))
+        };
+        if unread || late {
+            // The hello may be there, and only nobody have had the time to read it.
+            self.read_waiting();
+        }
+        let mut state = self.lock();
+        if state.hello_by.is_some_and(|at| at <= now) {
+            state.hello_by = None;
+            state.overdue = true;
+            state.kill_at = Some(now);
+        }
+        if state.kill_at.is_some_and(|at| at <= now) {
+            state.kill_at = None;
+            drop(state);
+            self.kill();
+            state = self.lock();
+        }
+        let read_at = state.unread.then(|| now + READ_EVERY);
+        [state.hello_by, state.kill_at, read_at].into_iter().flatten().min()
+    }
+}
+
+/// Runs a callback of the user's; its panic is logged, not passed on.
+pub(crate) fn call_back(f: impl FnOnce()) {
+    if let Err(panic) = catch(f) {
+        let (message, ..) = panic.into_parts();
+        tracing::error!(message, "a callback panicked");
+    }
+}
