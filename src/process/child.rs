@@ -4,6 +4,8 @@
 //! hand-over. Async calls run on a current-thread runtime driven by the same
 //! thread; the two kinds are never here at one time.
 
+mod single;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -16,7 +18,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::at_exit;
-use super::causes::fault_error;
 use super::failpoint;
 use super::hook::WORKER_MARK;
 use super::identity::{self, Identity, Parent};
@@ -295,52 +296,6 @@ impl Worker {
     fn run_initializer(&mut self, task: u32, args: Vec<u8>) -> Result<Payload, Fault> {
         let entry = self.registry.get(task).ok_or(Fault::UnknownTask { id: task })?;
         self.run_alone(entry, Received::from_parts(args, Vec::new()), Current::local())
-    }
-
-    /// Runs the one task of a process that is no worker; gives the exit code.
-    fn run_once(&mut self, end: &mut WorkerEnd) -> Result<i32, Stop> {
-        let OwnedCall { slot, id, meta, args, entry } = self.first_call(end)?;
-        self.block.begin(slot, id);
-        let result = self
-            .run_alone(entry, args, current(slot, id, meta))
-            .and_then(|payload| admit(payload.len(), self.max_message).map(|()| payload));
-        let code = match &result {
-            Ok(_) => task::exit_code(),
-            Err(fault) => {
-                show(fault);
-                1
-            }
-        };
-        let mut out = lock(&self.out);
-        // Where nobody is left to read it, it still ends as it should.
-        let _ = answer(&mut out, slot, id, false, result.map(Encoded)).and_then(|()| out.flush());
-        Ok(code)
-    }
-
-    fn first_call(&mut self, end: &mut WorkerEnd) -> Result<OwnedCall, Stop> {
-        loop {
-            while let Some(message) = self.assembler.next()? {
-                match self.session.handle(message)? {
-                    WorkerEvent::Call { slot, id, meta, args, body } => {
-                        let Some(entry) = self.registry.get(meta.task) else {
-                            self.refuse(slot, id, meta.task)?;
-                            continue;
-                        };
-                        return Ok(OwnedCall { slot, id, meta, args: received(args, body), entry });
-                    }
-                    WorkerEvent::Shutdown => return Err(Stop::Shutdown),
-                    WorkerEvent::Cancel { .. } => {}
-                    WorkerEvent::Welcome(_) => unreachable!("the session takes one welcome"),
-                }
-            }
-            lock(&self.out).flush()?;
-            let (buf, max) = self.assembler.target();
-            let n = end.recv(buf, max)?;
-            if n == 0 {
-                return Err(Stop::Orphaned);
-            }
-            self.assembler.received(n);
-        }
     }
 
     /// Runs one task with nothing else going on.
@@ -813,22 +768,6 @@ fn encode_fault(fault: Fault) -> Payload {
     // Bounded texts always have an encoded form.
     let bytes = postcard::to_allocvec(&fault.bounded()).unwrap_or_default();
     Payload::from_parts(bytes, Vec::new())
-}
-
-/// Shows on standard error why a process fails; of a panic the hook has shown the rest.
-fn show(fault: &Fault) {
-    match fault {
-        Fault::Panicked(report) => {
-            let shown = std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0");
-            if let (Some(backtrace), false) = (&report.backtrace, shown) {
-                eprintln!("stack backtrace:\n{backtrace}");
-            }
-        }
-        other => {
-            let name = identity::current_process().name().to_owned();
-            eprintln!("procpool: process {name} fails: {}", fault_error(other.clone()));
-        }
-    }
 }
 
 fn runtime_fault(error: io::Error) -> Fault {

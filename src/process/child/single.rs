@@ -1,0 +1,68 @@
+//! A process that is no worker: it runs one task and ends.
+
+use super::*;
+use crate::process::causes::fault_error;
+
+impl Worker {
+    /// Runs the one task of a process that is no worker; gives the exit code.
+    pub(super) fn run_once(&mut self, end: &mut WorkerEnd) -> Result<i32, Stop> {
+        let OwnedCall { slot, id, meta, args, entry } = self.first_call(end)?;
+        self.block.begin(slot, id);
+        let result = self
+            .run_alone(entry, args, current(slot, id, meta))
+            .and_then(|payload| admit(payload.len(), self.max_message).map(|()| payload));
+        let code = match &result {
+            Ok(_) => task::exit_code(),
+            Err(fault) => {
+                show(fault);
+                1
+            }
+        };
+        let mut out = lock(&self.out);
+        // Where nobody is left to read it, it still ends as it should.
+        let _ = answer(&mut out, slot, id, false, result.map(Encoded)).and_then(|()| out.flush());
+        Ok(code)
+    }
+
+    fn first_call(&mut self, end: &mut WorkerEnd) -> Result<OwnedCall, Stop> {
+        loop {
+            while let Some(message) = self.assembler.next()? {
+                match self.session.handle(message)? {
+                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                        let Some(entry) = self.registry.get(meta.task) else {
+                            self.refuse(slot, id, meta.task)?;
+                            continue;
+                        };
+                        return Ok(OwnedCall { slot, id, meta, args: received(args, body), entry });
+                    }
+                    WorkerEvent::Shutdown => return Err(Stop::Shutdown),
+                    WorkerEvent::Cancel { .. } => {}
+                    WorkerEvent::Welcome(_) => unreachable!("the session takes one welcome"),
+                }
+            }
+            lock(&self.out).flush()?;
+            let (buf, max) = self.assembler.target();
+            let n = end.recv(buf, max)?;
+            if n == 0 {
+                return Err(Stop::Orphaned);
+            }
+            self.assembler.received(n);
+        }
+    }
+}
+
+/// Shows on standard error why a process fails; of a panic the hook has shown the rest.
+fn show(fault: &Fault) {
+    match fault {
+        Fault::Panicked(report) => {
+            let shown = std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0");
+            if let (Some(backtrace), false) = (&report.backtrace, shown) {
+                eprintln!("stack backtrace:\n{backtrace}");
+            }
+        }
+        other => {
+            let name = identity::current_process().name().to_owned();
+            eprintln!("procpool: process {name} fails: {}", fault_error(other.clone()));
+        }
+    }
+}
