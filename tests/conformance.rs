@@ -4,8 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// CPython's tests of pools and executors, by class.
+/// CPython's tests of processes, pools and executors, by class.
 const CPYTHON: &[(&str, &str)] = &[
+    (
+        "_TestProcess",
+        "test_current test_set_executable test_args_argument test_daemon_argument \
+         test_parent_process_attributes test_process test_process_mainthread_native_id \
+         test_interrupt test_interrupt_no_handler test_terminate test_kill test_cpu_count \
+         test_active_children test_recursion test_sentinel test_close test_lose_target_ref \
+         test_wait_for_threads test_error_on_stdio_flush_1 test_error_on_stdio_flush_2 \
+         test_forkserver_sigint test_forkserver_sigkill test_forkserver_auth_is_enabled \
+         test_forkserver_without_auth_fails",
+    ),
+    ("_TestSubclassingProcess", "test_subclassing test_stderr_flush test_sys_exit"),
+    ("TestCloseFds", "test_closefd"),
+    ("_TestAtExit", "test_atexit"),
     (
         "_TestPool",
         "test_apply test_map test_starmap test_starmap_async test_map_async \
@@ -102,7 +115,7 @@ const CPYTHON: &[(&str, &str)] = &[
     ),
 ];
 
-const FEATURES: &[(char, u32)] = &[('C', 36), ('K', 10)];
+const FEATURES: &[(char, u32)] = &[('A', 29), ('B', 29), ('C', 36), ('K', 10)];
 
 struct Row {
     id: String,

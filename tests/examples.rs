@@ -290,3 +290,95 @@ imap_unordered
 ",
     );
 }
+
+#[test]
+fn process() {
+    prints(
+        "process",
+        "
+child: 0
+child: 1
+child: 2
+child: 3
+child: 4
+parent: goes on after join
+child: I am Process-2
+its pid is another: true
+its parent's is ours: true
+ended within 50 ms: false
+alive after that: true
+alive after terminate and join: false
+exit code: Some(-15)
+",
+    );
+}
+
+#[test]
+fn process_names() {
+    prints(
+        "process_names",
+        r#"
+this is MainProcess
+started my_service
+started worker 1
+started Process-3
+active: ["Process-4", "Process-5"]
+active after join: 0
+"#,
+    );
+}
+
+#[test]
+fn daemon() {
+    prints(
+        "daemon",
+        "
+ended within 100 ms: false
+alive: true, daemon: true
+main: done
+ordinary: exiting, after the end of main
+",
+    );
+}
+
+#[test]
+fn exit_codes() {
+    prints(
+        "exit_codes",
+        r#"
+output of value: 42
+panics: "there is no one at home"
+ok: 0
+value: 0
+code: 3
+exits: 1
+panics: 1
+terminated: -15
+"#,
+    );
+}
+
+#[test]
+fn process_type() {
+    prints(
+        "process_type",
+        "
+Process-1: Hello Ann!
+Process-2: Hello Bob! Hello Bob!
+Process-3: Hello Cid! Hello Cid! Hello Cid!
+Process-4: Hello Dee! Hello Dee! Hello Dee! Hello Dee!
+Process-5: Hello Eve! Hello Eve! Hello Eve! Hello Eve! Hello Eve!
+",
+    );
+}
+
+#[test]
+fn isolation() {
+    prints(
+        "isolation",
+        "
+in the child:  [1, 4, 9, 16]
+in the parent: []
+",
+    );
+}

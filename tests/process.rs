@@ -625,3 +625,92 @@ fn debug_says_what_python_says() {
         assert!(format!("{process:?}").contains("killed"), "{process:?}");
     });
 }
+
+#[cfg(unix)]
+#[test]
+fn descriptors_without_close_on_exec_are_not_inherited() {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    #[procpool::task]
+    fn open_here() -> Vec<String> {
+        os::open_files().into_iter().map(|(_, to)| to).collect()
+    }
+    common::run(|| async {
+        let dir = common::TempDir::new("inherited");
+        let path = dir.0.join("left-open");
+        let file = std::fs::File::create(&path).unwrap();
+        // SAFETY: plain calls; the copy is owned once.
+        let _left_open = unsafe { OwnedFd::from_raw_fd(libc::dup(file.as_raw_fd())) };
+        let mut process = Process::spawn(open_here()).await.unwrap();
+        let open = process.output().await.unwrap();
+        assert!(!open.contains(&path.to_string_lossy().into_owned()), "{open:?}");
+        process.join().await;
+    });
+}
+
+const ROLE: &str = "PROCPOOL_PROCESS_ROLE";
+
+/// The program under test: this one, started again by the tests below.
+#[test]
+fn role() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let (how, gate) = role.split_once(' ').unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        for i in 0..4 {
+            let gate = gate.to_owned();
+            let process = match how {
+                "idle" => Process::spawn(idle_for_ever(gate)).await.unwrap(),
+                "stopped" => Process::spawn(stops(gate)).await.unwrap(),
+                _ => Process::builder(spins(gate)).daemon(i % 2 == 0).start().await.unwrap(),
+            };
+            std::mem::forget(process);
+        }
+        std::future::pending::<()>().await;
+    });
+}
+
+#[procpool::task]
+async fn idle_for_ever(gate: String) {
+    kit::note(&gate, std::process::id());
+    std::future::pending().await
+}
+
+#[procpool::task]
+fn spins(gate: String) {
+    kit::note(&gate, std::process::id());
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[procpool::task]
+fn stops(gate: String) {
+    kit::note(&gate, std::process::id());
+    os::stop_myself();
+}
+
+#[test]
+fn a_killed_program_takes_its_processes_along() {
+    common::run_within(3 * common::HANG, || async {
+        let rounds = if os::is_imitated() { 3 } else { 34 };
+        for round in 0..rounds {
+            for how in ["idle", "busy", "stopped"] {
+                let gate = Gate::new(&format!("killed-{how}-{round}"));
+                let mut command = os::this_program("role");
+                command.env(ROLE, format!("{how} {}", gate.path()));
+                command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+                let mut program = os::spawn(&mut command).unwrap();
+                gate.arrived(4).await;
+                program.kill().unwrap();
+                program.wait().unwrap();
+                let killed = std::time::Instant::now();
+                let pids: Vec<u32> = gate.log().iter().map(|line| line.parse().unwrap()).collect();
+                common::eventually("its processes are gone", || {
+                    pids.iter().all(|pid| !os::is_alive(*pid))
+                })
+                .await;
+                assert!(killed.elapsed() < Duration::from_secs(1), "{how}: {:?}", killed.elapsed());
+            }
+        }
+    });
+}

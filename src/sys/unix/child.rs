@@ -16,6 +16,7 @@ pub(crate) fn parent_socket() -> io::Result<Socket> {
     let stdin = unsafe { BorrowedFd::borrow_raw(0) };
     rustix::net::sockopt::socket_type(stdin)
         .map_err(|e| io::Error::other(format!("standard input is not the pool's socket ({e})")))?;
+    close_inherited();
     let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
         .or_else(|_| {
@@ -28,6 +29,24 @@ pub(crate) fn parent_socket() -> io::Result<Socket> {
         std::mem::forget(null);
     }
     Ok(socket)
+}
+
+/// Closes what the parent has left open over exec, by oversight most likely: nothing
+/// that was opened here is without the flag, save by code before `main` that is
+/// careless in the same way.
+fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/dev/fd") else { return };
+    let numbers: Vec<i32> =
+        open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for fd in numbers.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: plain calls; nobody here owns a descriptor that survived exec.
+        unsafe {
+            let flags = libc::fcntl(fd, libc::F_GETFD);
+            if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+                libc::close(fd);
+            }
+        }
+    }
 }
 
 /// Default dispositions and an empty mask: both are inherited across exec,
