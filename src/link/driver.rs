@@ -196,27 +196,23 @@ impl<T: Transport> Link<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// What has come and nobody has read, without a runtime; nothing where that
-    /// cannot be told.
+    /// Takes in what has come and nobody has read, without a runtime.
     pub(crate) fn read_waiting(
         &self,
         rx: &mut Rx<T::Read>,
         events: &mut Vec<ParentEvent>,
     ) -> Result<(), Violation> {
-        loop {
-            let left = rx.half.waiting();
-            if rx.ended || left == 0 || left == usize::MAX {
-                return Ok(());
-            }
+        while !rx.ended {
             let (buf, max) = rx.assembler.target();
-            match rx.half.read_now(buf, max.min(left)) {
+            match rx.half.try_read(buf, max) {
                 Ok(n) if n > 0 => {
                     rx.took(n);
                     self.sort(rx, events)?;
                 }
-                _ => return Ok(()),
+                _ => break,
             }
         }
+        Ok(())
     }
 
     /// After the peer's death: everything that had reached the socket, and then

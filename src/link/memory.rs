@@ -159,6 +159,10 @@ impl ReadHalf for Incoming {
         self.0.read(&mut state, buf, max).ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
+    fn try_read(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        self.read_now(buf, max)
+    }
+
     fn waiting(&self) -> usize {
         self.0.lock().bytes.len()
     }

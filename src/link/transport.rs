@@ -24,6 +24,9 @@ pub(crate) trait ReadHalf: Send + 'static {
     /// `WouldBlock` if nothing is there.
     fn read_now(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize>;
 
+    /// The same while the peer lives: never waits.
+    fn try_read(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize>;
+
     /// How many bytes a peer that has ended may have left; more than there are where
     /// that is not known before the end is read.
     fn waiting(&self) -> usize;

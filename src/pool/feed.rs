@@ -424,7 +424,13 @@ impl<F, S: Source, R: DeserializeOwned + 'static> Feed<F, S, R> {
                     }
                     args.next_item(limits);
                     let result = match args.tag() {
-                        Some(0) => caught::<R>(&mut args).map_err(|f| sign(result_error(f))),
+                        Some(0) => match caught::<R>(&mut args) {
+                            Ok(value) => {
+                                each(*first + i, Ok(value));
+                                continue;
+                            }
+                            Err(fault) => Err(sign(result_error(*fault))),
+                        },
                         Some(1) => match args.owned::<Fault>("fault") {
                             Ok(fault) => {
                                 each(*first + i, Err(sign(fault_error(fault))));

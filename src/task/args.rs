@@ -270,9 +270,23 @@ impl Output {
 /// Decodes the next result in the process that asked for it; a panic of its
 /// Deserialize is a fault.
 #[inline]
-pub(crate) fn caught<R: DeserializeOwned + 'static>(args: &mut Args<'_>) -> Result<R, Fault> {
-    catch(|| args.owned("result"))
-        .unwrap_or_else(|panic| Err(args.blame(&Output::default(), panic)))
+pub(crate) fn caught<R: DeserializeOwned + 'static>(args: &mut Args<'_>) -> Result<R, Box<Fault>> {
+    // Past the closure and not through it: what it gives back is moved several times,
+    // with all the room that a fault would take.
+    let mut value = None;
+    let fault = catch(|| match args.owned("result") {
+        Ok(decoded) => {
+            value = Some(decoded);
+            None
+        }
+        Err(fault) => Some(Box::new(fault)),
+    })
+    .unwrap_or_else(|panic| Some(Box::new(args.blame(&Output::default(), panic))));
+    match (value, fault) {
+        (Some(value), None) => Ok(value),
+        (_, Some(fault)) => Err(fault),
+        (None, None) => unreachable!("either was set"),
+    }
 }
 
 /// Decodes a result in the process that asked for it.
@@ -282,7 +296,7 @@ pub(crate) fn decode_output<R: DeserializeOwned + 'static>(
 ) -> Result<R, Fault> {
     let (input, blobs) = received.parts();
     let mut args = Args::new(input, blobs, limits);
-    let value = caught(&mut args)?;
+    let value = caught(&mut args).map_err(|fault| *fault)?;
     if !args.is_empty() {
         return Err(arg_fault::<R>("result", "bytes are left over after it"));
     }

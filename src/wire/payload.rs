@@ -28,20 +28,28 @@ pub(crate) struct Payload {
 
 #[derive(Debug, Clone)]
 enum Head {
-    Inline { len: u8, bytes: [u8; INLINE] },
+    Inline(Short),
     Heap(Bytes),
+}
+
+/// A short head; aligned, so that it is moved in whole words.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(8))]
+struct Short {
+    bytes: [u8; INLINE],
+    len: u8,
 }
 
 impl Payload {
     pub(crate) fn empty() -> Self {
-        Payload { head: Head::Inline { len: 0, bytes: [0; INLINE] }, blobs: None }
+        Payload { head: Head::Inline(Short { bytes: [0; INLINE], len: 0 }), blobs: None }
     }
 
     pub(crate) fn from_slice(bytes: &[u8]) -> Self {
         let head = if bytes.len() <= INLINE {
             let mut inline = [0; INLINE];
             inline[..bytes.len()].copy_from_slice(bytes);
-            Head::Inline { len: bytes.len() as u8, bytes: inline }
+            Head::Inline(Short { bytes: inline, len: bytes.len() as u8 })
         } else {
             Head::Heap(Bytes::copy_from_slice(bytes))
         };
@@ -52,7 +60,7 @@ impl Payload {
     #[inline]
     fn from_small(head: SmallBuf, blobs: Vec<Bytes>) -> Self {
         let head = match head.into_parts() {
-            Ok((len, bytes)) => Head::Inline { len, bytes },
+            Ok((len, bytes)) => Head::Inline(Short { bytes, len }),
             Err(heap) => Head::Heap(Bytes::from(heap)),
         };
         let blobs = if blobs.is_empty() { None } else { Some(Box::new(blobs)) };
@@ -74,7 +82,7 @@ impl Payload {
     #[inline]
     pub(crate) fn head(&self) -> &[u8] {
         match &self.head {
-            Head::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Head::Inline(Short { bytes, len }) => &bytes[..usize::from(*len)],
             Head::Heap(bytes) => bytes,
         }
     }
@@ -92,7 +100,7 @@ impl Payload {
     #[inline]
     pub(crate) fn append_head(&self, out: &mut Vec<u8>) {
         match &self.head {
-            Head::Inline { len, bytes } => {
+            Head::Inline(Short { bytes, len }) => {
                 let end = out.len() + usize::from(*len);
                 out.extend_from_slice(bytes);
                 out.truncate(end);
@@ -104,7 +112,7 @@ impl Payload {
     /// The head as a handle of its own, for sending it in parts.
     pub(crate) fn head_bytes(&self) -> Bytes {
         match &self.head {
-            Head::Inline { .. } => Bytes::copy_from_slice(self.head()),
+            Head::Inline(_) => Bytes::copy_from_slice(self.head()),
             Head::Heap(bytes) => bytes.clone(),
         }
     }
@@ -198,7 +206,15 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        // A number, whose bytes postcard has written one by one a moment ago: to read
+        // several of them at once the processor would wait for all those stores.
+        if bytes.len() <= 4 {
+            for byte in bytes {
+                self.0.push(*byte);
+            }
+        } else {
+            self.0.extend_from_slice(bytes);
+        }
         Ok(())
     }
 

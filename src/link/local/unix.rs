@@ -49,6 +49,10 @@ impl ReadHalf for OwnedReadHalf {
         sys::recv_now(self.as_ref().as_fd(), buf, max)
     }
 
+    fn try_read(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        self.read_now(buf, max)
+    }
+
     fn waiting(&self) -> usize {
         sys::bytes_waiting(self.as_ref().as_fd())
     }

@@ -63,7 +63,7 @@ pub(crate) struct PipeReader {
 }
 
 impl PipeReader {
-    fn try_read(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+    fn attempt(&self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
         use bytes::BufMut;
         match self.shared.server.pipe().try_read_buf(&mut buf.limit(max)) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
@@ -86,7 +86,7 @@ impl ReadHalf for PipeReader {
             self.shared.writer.wake();
         }
         loop {
-            match self.try_read(buf, max) {
+            match self.attempt(buf, max) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read),
             }
@@ -96,7 +96,14 @@ impl ReadHalf for PipeReader {
 
     fn read_now(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
         let deadline = *self.drain_until.get_or_insert_with(|| Instant::now() + PATIENCE);
-        sys::read_until(deadline, self.shared.server.pipe(), || self.try_read(buf, max))
+        sys::read_until(deadline, self.shared.server.pipe(), || self.attempt(buf, max))
+    }
+
+    fn try_read(&mut self, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+        if self.connect.is_some() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.attempt(buf, max)
     }
 
     /// Unknown: some of it tokio may hold already. All until the end.
