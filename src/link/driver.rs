@@ -146,7 +146,7 @@ impl<T: Transport> Link<T> {
         events: &mut Vec<ParentEvent>,
     ) -> Poll<Result<(), LinkEnd>> {
         self.driver.register(cx.waker());
-        if rx.ended {
+        if rx.ended || rx.distrusted.is_some() {
             return Poll::Ready(Err(LinkEnd::Closed));
         }
         let mut tx = lock(&self.tx);
@@ -196,18 +196,26 @@ impl<T: Transport> Link<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes in what has come and nobody has read, without a runtime.
-    pub(crate) fn read_waiting(
+    /// Sends what waits and takes in what has come, without a runtime; a bounded part
+    /// of it at a time.
+    pub(crate) fn serve_now(
         &self,
         rx: &mut Rx<T::Read>,
         events: &mut Vec<ParentEvent>,
     ) -> Result<(), Violation> {
-        while !rx.ended {
+        lock(&self.tx).flush_now();
+        for _ in 0..READS {
+            if rx.ended || rx.distrusted.is_some() {
+                break;
+            }
             let (buf, max) = rx.assembler.target();
             match rx.half.try_read(buf, max) {
                 Ok(n) if n > 0 => {
                     rx.took(n);
-                    self.sort(rx, events)?;
+                    if let Err(violation) = self.sort(rx, events) {
+                        rx.distrusted = Some(violation.clone());
+                        return Err(violation);
+                    }
                 }
                 _ => break,
             }
@@ -271,6 +279,17 @@ impl<R> Rx<R> {
 }
 
 impl<W: WriteHalf> Tx<W> {
+    /// Writes what can be written at once, without a runtime.
+    fn flush_now(&mut self) {
+        while !self.broken && !self.session.outbox().is_empty() {
+            match self.half.write_now(&self.session.outbox().slices()) {
+                Ok(n) => self.session.outbox().advance(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.broken = true,
+            }
+        }
+    }
+
     /// Writes until nothing is left (true) or the socket is full.
     fn flush(&mut self) -> bool {
         if self.broken {

@@ -181,6 +181,10 @@ impl WriteHalf for Outgoing {
         first.map_or(Ok(0), |first| self.try_write(first))
     }
 
+    fn write_now(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(slices)
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.lock();
         if state.ended || state.bytes.len() < CAPACITY {

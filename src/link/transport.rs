@@ -41,6 +41,9 @@ pub(crate) trait WriteHalf: Send + 'static {
 
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// The same without a runtime: tries, whatever was found out before.
+    fn write_now(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
     /// Ready when a write may succeed.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 

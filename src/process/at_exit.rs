@@ -1,5 +1,7 @@
 //! What is done before a process ends in order.
 
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -41,10 +43,17 @@ pub fn on_exit(hook: impl FnOnce() + Send + 'static) {
 /// Has [`run`] called at this process's end.
 pub(super) fn arm() {
     static ARMED: Once = Once::new();
+    static OWNER: AtomicU32 = AtomicU32::new(0);
     extern "C" fn ending() {
-        run();
+        // A copy made by `fork` has neither the children nor the threads.
+        if OWNER.load(Ordering::Relaxed) == std::process::id() {
+            run();
+        }
     }
-    ARMED.call_once(|| sys::at_exit(ending));
+    ARMED.call_once(|| {
+        OWNER.store(std::process::id(), Ordering::Relaxed);
+        sys::at_exit(ending);
+    });
 }
 
 /// Does all that is to be done before the end, once.
@@ -57,18 +66,28 @@ pub(super) fn run() {
 }
 
 fn run_hooks() {
-    let hooks = std::mem::take(&mut *HOOKS.lock().unwrap_or_else(PoisonError::into_inner));
-    if hooks.is_empty() {
-        return;
+    fn next() -> Option<Hook> {
+        HOOKS.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
+    let Some(mut hook) = next() else {
+        return;
+    };
     let (done, waiting) = mpsc::channel::<()>();
     let thread = std::thread::Builder::new().name("procpool-exit".into()).spawn(move || {
         let _done = done;
-        for hook in hooks.into_iter().rev() {
+        loop {
             call_back(hook);
+            // One may have added another.
+            match next() {
+                Some(another) => hook = another,
+                None => break,
+            }
         }
     });
     if thread.is_ok() && waiting.recv_timeout(HOOKS_TIME) == Err(mpsc::RecvTimeoutError::Timeout) {
-        eprintln!("procpool: an `on_exit` hook has not ended after {HOOKS_TIME:?}; exiting");
+        let _ = writeln!(
+            std::io::stderr(),
+            "procpool: an `on_exit` hook has not ended after {HOOKS_TIME:?}; exiting"
+        );
     }
 }

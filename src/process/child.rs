@@ -73,7 +73,10 @@ pub(super) fn run() -> ! {
     let stop = match start() {
         Ok((mut worker, mut end)) if worker.once => match worker.run_once(&mut end) {
             Ok(code) => {
-                // Its tasks end with it.
+                // Its tasks end with it; what they left on threads may take for ever.
+                if let Some(runtime) = worker.runtime.take() {
+                    runtime.shutdown_background();
+                }
                 drop(worker);
                 at_exit::run();
                 std::process::exit(code)
@@ -157,6 +160,13 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
     let block = Arc::new(StatusBlock::open(sys::handle_ref(&block))?);
     let out = Outgoing::new(socket.try_clone()?, block.clone(), sent as u64);
     let out = Arc::new(Mutex::new(out));
+    let role = welcome.process.clone();
+    let once = role.is_some();
+    if once {
+        // Before it says that it is ready: it may be interrupted from then on. Ctrl-C at
+        // the terminal does not reach it, since it has a group of its own.
+        sys::accept_interrupts();
+    }
     let initializer = welcome.initializer.clone();
     if initializer.is_none() {
         // Before anything that takes time: the parent makes use of it meanwhile.
@@ -164,12 +174,6 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         session.ready();
     }
     let life = parent.as_ref().and_then(|parent| parent.try_clone().ok());
-    let role = welcome.process;
-    let once = role.is_some();
-    if once {
-        // Ctrl-C at the terminal does not reach it: it has a group of its own.
-        sys::accept_interrupts();
-    }
     identity::assume(Identity {
         name: welcome.name.clone(),
         daemon: role.as_ref().is_some_and(|role| role.daemon),

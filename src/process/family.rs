@@ -6,20 +6,31 @@ use super::at_exit;
 use super::handle::ProcessHandle;
 use super::running::Running;
 
-static CHILDREN: Mutex<Vec<Arc<Running>>> = Mutex::new(Vec::new());
-static ENDED: Condvar = Condvar::new();
-
-fn children() -> MutexGuard<'static, Vec<Arc<Running>>> {
-    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+struct Family {
+    children: Vec<Arc<Running>>,
+    /// This process ends: it takes in no more.
+    ending: bool,
 }
 
-pub(super) fn add(child: Arc<Running>) {
+static FAMILY: Mutex<Family> = Mutex::new(Family { children: Vec::new(), ending: false });
+static ENDED: Condvar = Condvar::new();
+
+fn family() -> MutexGuard<'static, Family> {
+    FAMILY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// False once this process is ending: nobody would wait for the child, or end it.
+pub(super) fn add(child: Arc<Running>) -> bool {
     at_exit::arm();
-    children().push(child);
+    let mut family = family();
+    if !family.ending {
+        family.children.push(child);
+    }
+    !family.ending
 }
 
 pub(super) fn remove(child: &Running) {
-    children().retain(|c| !std::ptr::eq(&raw const **c, child));
+    family().children.retain(|c| !std::ptr::eq(&raw const **c, child));
     ENDED.notify_all();
 }
 
@@ -30,19 +41,27 @@ pub(super) fn remove(child: &Running) {
 #[must_use]
 #[doc(alias = "multiprocessing.active_children")]
 pub fn active_children() -> Vec<ProcessHandle> {
-    children().iter().cloned().map(ProcessHandle::new).collect()
+    // One that is only being started has no number yet.
+    let family = family();
+    let started = family.children.iter().filter(|child| child.child().is_some());
+    started.cloned().map(ProcessHandle::new).collect()
 }
 
 /// Ends the daemons and waits for the others.
 pub(super) fn end() {
-    let mut left = children();
-    let daemons: Vec<_> = left.iter().filter(|c| c.is_daemon()).cloned().collect();
+    let mut left = family();
+    left.ending = true;
+    let all = left.children.clone();
     drop(left);
-    for daemon in daemons {
-        daemon.end_soon();
+    for child in all {
+        // The thread that drove it may be the one that waits here.
+        child.serve_here();
+        if child.is_daemon() {
+            child.end_soon();
+        }
     }
-    left = children();
-    while !left.is_empty() {
+    left = family();
+    while !left.children.is_empty() {
         left = ENDED.wait(left).unwrap_or_else(PoisonError::into_inner);
     }
 }

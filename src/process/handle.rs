@@ -42,7 +42,7 @@ use crate::task::{IntoCall, decode_output};
 ///
 /// Dropping the handle of a [daemon](crate::ProcessBuilder::daemon) ends the process. Any other runs on,
 /// can be found by [`active_children`](crate::active_children), and is waited for when this
-/// program ends in order. However this program ends otherwise, all processes end with it.
+/// program ends in order (on Windows: when `main` returns). However this program ends otherwise, all processes end with it.
 ///
 /// # Crash behaviour
 /// A process that is killed takes all processes that it has started with it.
@@ -172,7 +172,7 @@ impl ProcessHandle {
         self.0.name()
     }
 
-    /// Its process id.
+    /// Its process id; 0 if it could not be started.
     #[must_use]
     #[doc(alias = "ident")]
     pub fn pid(&self) -> u32 {
@@ -224,9 +224,16 @@ impl ProcessHandle {
     ///
     /// # Cancel safety
     /// As [`join`](ProcessHandle::join).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, when that of the process's start is gone.
     pub async fn join_timeout(&self, limit: Duration) -> bool {
         let ended = self.0.reached(Stage::Ended);
-        timer::timeout(self.0.runtime(), limit, ended).await.is_ok()
+        // Where it is awaited somebody drives the timer; that of the start may be gone.
+        match tokio::runtime::Handle::try_current() {
+            Ok(_) => tokio::time::timeout(limit, ended).await.is_ok(),
+            Err(_) => timer::timeout(self.0.runtime(), limit, ended).await.is_ok(),
+        }
     }
 
     /// Asks it to end (SIGTERM), which by default it does at once: no hook is run, and

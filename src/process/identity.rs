@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::error::Error;
 use crate::sys::{Handle, Poller, handle_ref};
 use crate::task;
@@ -161,18 +163,25 @@ impl ParentProcess {
     /// afterwards.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped; a thread goes on waiting.
+    /// Nothing is lost when the future is dropped.
     pub async fn join(&self) {
+        // One thread for all who wait, and none of a runtime's: its end waits for those.
+        static ENDED: OnceLock<watch::Sender<bool>> = OnceLock::new();
         let parent = *self;
-        loop {
-            let waited = tokio::task::spawn_blocking(move || parent.wait(None)).await;
-            match waited {
-                Ok(Some(true)) => return,
-                Ok(Some(false)) => {}
-                // It cannot be watched here.
-                _ => std::future::pending().await,
-            }
-        }
+        let ended = ENDED.get_or_init(|| {
+            let ended = watch::Sender::new(false);
+            let tell = ended.clone();
+            // Without a thread, or where it cannot be watched, nobody ever hears: this
+            // process ends with its parent, so little is lost.
+            let _ = std::thread::Builder::new().name("procpool-parent".into()).spawn(move || {
+                while parent.wait(None) == Some(false) {}
+                if !parent.is_alive() {
+                    tell.send_replace(true);
+                }
+            });
+            ended
+        });
+        let _ = ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     /// Whether it ended within `limit`; `None` where that cannot be known.

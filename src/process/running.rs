@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::causes::{HELLO_TIMEOUT, start_error, start_error_of};
 use super::error::{Error, ErrorKind, Progress};
-use super::exit::{ExitReason, Obituary};
+use super::exit::Obituary;
 use super::family;
 use super::status::StatusBlock;
 use super::supervisor::{Child, LaunchSpec, StderrPolicy, Supervisor, Watcher};
@@ -91,7 +91,7 @@ struct State {
     hello_by: Option<Instant>,
     overdue: bool,
     kill_at: Option<Instant>,
-    /// The runtime is gone: supervision reads.
+    /// The runtime is gone, or may be: supervision reads and writes.
     unread: bool,
 }
 
@@ -129,7 +129,10 @@ impl Running {
             runtime: Handle::current(),
             me: me.clone(),
         });
-        family::add(running.clone());
+        if !family::add(running.clone()) {
+            let reason = "this process is ending and starts no others".to_owned();
+            return Err(Error::new(ErrorKind::Spawn { reason }));
+        }
         supervisor.spawn(running.clone(), 0, Arc::new(plan.spec), plan.stderr, theirs);
         Ok(running)
     }
@@ -227,7 +230,9 @@ impl Running {
     /// Asks it to end, and makes it a second later.
     pub(super) fn end_soon(&self) {
         let at = Instant::now() + PATIENCE;
-        self.lock().kill_at = Some(at);
+        let mut state = self.lock();
+        state.kill_at = Some(state.kill_at.map_or(at, |earlier| earlier.min(at)));
+        drop(state);
         self.terminate();
         self.wake_at(at);
     }
@@ -336,14 +341,20 @@ impl Running {
         self.kill();
     }
 
-    /// Reads what has come where no runtime does it.
-    fn read_waiting(&self) {
+    /// Has supervision read and write, whatever becomes of the runtime.
+    pub(super) fn serve_here(&self) {
+        self.lock().unread = true;
+        self.wake_at(Instant::now());
+    }
+
+    /// Sends and reads where no runtime does it.
+    fn serve_now(&self) {
         let Some(wire) = self.lock().wire.clone() else {
             return;
         };
         let mut events = Vec::new();
         let mut rx = wire.link.receiver();
-        let read = wire.link.read_waiting(&mut rx, &mut events);
+        let read = wire.link.serve_now(&mut rx, &mut events);
         self.handle(&wire, &mut events);
         if let Err(violation) = read {
             self.violated(&violation.to_string());
@@ -373,8 +384,7 @@ struct Guard(Option<Arc<Running>>);
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(running) = self.0.take() {
-            running.lock().unread = true;
-            running.wake_at(Instant::now());
+            running.serve_here();
         }
     }
 }
@@ -388,7 +398,7 @@ impl Watcher for Running {
                 return self.ended(None);
             }
         };
-        debug!(process = %self.name, pid = child.pid(), "process started");
+        let pid = child.pid();
         let mut state = self.lock();
         if state.doomed {
             child.kill();
@@ -403,14 +413,11 @@ impl Watcher for Running {
             let guard = Guard(Some(me.clone()));
             self.runtime.spawn(me.drive(wire, guard));
         }
+        // Last: it may run code of the user's.
+        debug!(process = %self.name, pid, "process started");
     }
 
     fn exited(&self, _: u64, obituary: Obituary) {
-        if obituary.reason == ExitReason::Exited(0) {
-            debug!(process = %self.name, pid = obituary.pid, "process exited");
-        } else {
-            debug!(process = %self.name, pid = obituary.pid, reason = %obituary.reason, "process ended");
-        }
         let wire = self.lock().wire.clone();
         if let Some(wire) = wire {
             // Whoever reads deals with the events before it lets go of the receiver,
@@ -426,7 +433,9 @@ impl Watcher for Running {
                 self.violated(&violation.to_string());
             }
         }
+        let (pid, reason) = (obituary.pid, obituary.reason);
         self.ended(Some(Arc::new(obituary)));
+        debug!(process = %self.name, pid, %reason, "process ended");
     }
 
     fn tick(&self, now: Instant) -> Option<Instant> {
@@ -439,7 +448,7 @@ impl Watcher for Running {
         };
         if unread || late {
             // The hello may be there, and only nobody have had the time to read it.
-            self.read_waiting();
+            self.serve_now();
         }
         let mut state = self.lock();
         if state.hello_by.is_some_and(|at| at <= now) {
@@ -453,7 +462,7 @@ impl Watcher for Running {
             self.kill();
             state = self.lock();
         }
-        let read_at = state.unread.then(|| now + READ_EVERY);
+        let read_at = (state.unread && !state.answered).then(|| now + READ_EVERY);
         [state.hello_by, state.kill_at, read_at].into_iter().flatten().min()
     }
 }

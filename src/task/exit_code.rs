@@ -12,6 +12,9 @@ static ASKED: AtomicI32 = AtomicI32::new(0);
 /// Any other value, an `Err` included, makes the exit code 0: what the task returned is
 /// told by [`Process::output`](crate::Process::output). In a pool it is a value like any other.
 ///
+/// # Platform
+/// On Unix only the lowest 8 bits arrive: 256 is 0, -1 is 255.
+///
 /// # Examples
 /// ```
 /// use procpool::ExitCode;
@@ -34,12 +37,12 @@ impl ExitCode {
 /// Remembers what a task's value says, if it is an exit code.
 #[inline]
 pub(super) fn note<T: Any>(value: &T) {
-    if let Some(code) = (value as &dyn Any).downcast_ref::<ExitCode>() {
-        ASKED.store(code.0, Ordering::Relaxed);
-    }
+    // Also where it says nothing: what ran inside may have said something.
+    let code = (value as &dyn Any).downcast_ref::<ExitCode>().map_or(0, |code| code.0);
+    ASKED.store(code, Ordering::Relaxed);
 }
 
-/// What the last value that was an exit code said; 0 if there was none.
+/// What the last value said; 0 if it was no exit code.
 pub(crate) fn exit_code() -> i32 {
     ASKED.load(Ordering::Relaxed)
 }

@@ -69,6 +69,10 @@ impl WriteHalf for OwnedWriteHalf {
         OwnedWriteHalf::try_write_vectored(self, slices)
     }
 
+    fn write_now(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        sys::send_now(self.as_ref().as_fd(), slices)
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.as_ref().poll_write_ready(cx)
     }

@@ -154,6 +154,10 @@ impl WriteHalf for PipeWriter {
         written
     }
 
+    fn write_now(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(slices)
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.check_connected().is_err() {
             self.shared.writer.register(cx.waker());

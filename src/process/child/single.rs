@@ -1,5 +1,7 @@
 //! A process that is no worker: it runs one task and ends.
 
+use std::io::Write;
+
 use super::*;
 use crate::process::causes::fault_error;
 
@@ -57,12 +59,13 @@ fn show(fault: &Fault) {
         Fault::Panicked(report) => {
             let shown = std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0");
             if let (Some(backtrace), false) = (&report.backtrace, shown) {
-                eprintln!("stack backtrace:\n{backtrace}");
+                let _ = writeln!(io::stderr(), "stack backtrace:\n{backtrace}");
             }
         }
         other => {
             let name = identity::current_process().name().to_owned();
-            eprintln!("procpool: process {name} fails: {}", fault_error(other.clone()));
+            let error = fault_error(other.clone());
+            let _ = writeln!(io::stderr(), "procpool: process {name} fails: {error}");
         }
     }
 }

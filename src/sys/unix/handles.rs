@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 
 use super::platform::{RECV_HANDLES, SEND, keep_to_ourselves, socket_pair};
@@ -127,6 +128,13 @@ pub(crate) fn recv_blocking(socket: &Socket, buf: &mut Vec<u8>, max: usize) -> i
 /// `WouldBlock`. `Ok(0)` is the end of the stream.
 pub(crate) fn recv_now(socket: BorrowedFd<'_>, buf: &mut Vec<u8>, max: usize) -> io::Result<usize> {
     recv(socket, buf, max, RecvFlags::DONTWAIT)
+}
+
+/// Sends what the socket takes at once, else `WouldBlock`.
+pub(crate) fn send_now(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut none = SendAncillaryBuffer::default();
+    let flags = SEND | SendFlags::DONTWAIT;
+    Ok(rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, slices, &mut none, flags))?)
 }
 
 /// Bytes of a stream that can be received without waiting; 0 if that cannot be

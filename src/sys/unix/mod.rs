@@ -24,7 +24,7 @@ pub(crate) use handles::connect_here;
 pub(super) use handles::write_raw;
 pub(crate) use handles::{
     ChildSocket, Handle, HandleRef, Socket, bytes_waiting, handle_access, handle_ref, pair,
-    recv_blocking, recv_now, recv_with_handles, send_with_handles, set_nonblocking,
+    recv_blocking, recv_now, recv_with_handles, send_now, send_with_handles, set_nonblocking,
     write_all_blocking, write_vectored_blocking,
 };
 pub(crate) use limits::{apply_limit, can_limit, online_cpus, usable_cpus};
