@@ -655,8 +655,15 @@ const ROLE: &str = "PROCPOOL_PROCESS_ROLE";
 #[test]
 fn role() {
     let Ok(role) = std::env::var(ROLE) else { return };
-    let (how, gate) = role.split_once(' ').unwrap();
+    let (how, gate) = role.split_once(':').unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if how == "last words" {
+        runtime.block_on(async {
+            let process = Process::spawn(speaks()).await.unwrap();
+            process.join().await;
+            std::process::exit(0);
+        });
+    }
     runtime.block_on(async {
         for i in 0..4 {
             let gate = gate.to_owned();
@@ -700,7 +707,7 @@ fn a_killed_program_takes_its_processes_along() {
             for how in ["idle", "busy", "stopped"] {
                 let gate = Gate::new(&format!("killed-{how}-{round}"));
                 let mut command = os::this_program("role");
-                command.env(ROLE, format!("{how} {}", gate.path()));
+                command.env(ROLE, format!("{how}:{}", gate.path()));
                 command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
                 let mut program = os::spawn(&mut command).unwrap();
                 gate.arrived(4).await;
@@ -773,4 +780,27 @@ fn waiting_for_the_parent_does_not_keep_a_process_from_ending() {
         process.join().await;
         assert_eq!(process.exit_code(), Some(0));
     });
+}
+
+#[procpool::task]
+fn speaks() {
+    for i in 0..1000 {
+        eprintln!("word {i}");
+    }
+}
+
+#[test]
+fn the_last_words_of_a_process_are_shown_before_the_program_ends() {
+    let audit = common::Audit::begin();
+    for _ in 0..10 {
+        let mut command = os::this_program("role");
+        let output = command.env(ROLE, "last words:").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        // Windows' `exit` waits for nobody.
+        if cfg!(unix) {
+            assert_eq!(text.matches("word ").count(), 1000, "{text}");
+        }
+        assert!(output.status.success());
+    }
+    audit.end();
 }

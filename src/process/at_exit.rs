@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::family;
 use super::running::call_back;
+use super::stderr::Pump;
 use crate::sys;
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -62,6 +63,7 @@ pub(super) fn run() {
     RUN.call_once(|| {
         run_hooks();
         family::end();
+        Pump::settle();
     });
 }
 

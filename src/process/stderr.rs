@@ -6,7 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::at_exit;
 use crate::sys::{OutputPipe, Poller, Ready};
 
 /// Bytes kept for the obituary.
@@ -18,7 +20,12 @@ pub(super) struct Pump {
     pipes: Mutex<HashMap<u64, Arc<Tail>>>,
     /// What supervision read at a worker's end and has still to be shown.
     rest: Mutex<Vec<u8>>,
+    /// Held from reading until what was read is shown.
+    showing: Mutex<()>,
 }
+
+/// Set only once its thread runs, as the supervisor is.
+static PUMP: Mutex<Option<&'static Pump>> = Mutex::new(None);
 
 /// One worker's standard error.
 pub(super) struct Tail {
@@ -35,8 +42,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pump {
     /// The program's pump, started at first use.
     pub(super) fn get() -> std::io::Result<&'static Pump> {
-        // Set only once its thread runs, as the supervisor is.
-        static PUMP: Mutex<Option<&'static Pump>> = Mutex::new(None);
         let mut known = lock(&PUMP);
         if let Some(pump) = *known {
             return Ok(pump);
@@ -45,7 +50,9 @@ impl Pump {
             poller: Poller::new()?,
             pipes: Mutex::default(),
             rest: Mutex::default(),
+            showing: Mutex::default(),
         });
+        at_exit::arm();
         let thread = pump.clone();
         std::thread::Builder::new().name("procpool-stderr".into()).spawn(move || thread.run())?;
         Ok(*known.insert(Box::leak(Box::new(pump))))
@@ -87,6 +94,20 @@ impl Pump {
         lock(&tail.kept).iter().copied().collect()
     }
 
+    /// Shows what is left before this program ends, waiting at most a second for
+    /// whoever shows something already.
+    pub(super) fn settle() {
+        let Some(pump) = *lock(&PUMP) else { return };
+        for _ in 0..1000 {
+            if let Ok(_showing) = pump.showing.try_lock() {
+                let rest = std::mem::take(&mut *lock(&pump.rest));
+                let _ = std::io::stderr().write_all(&rest);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn run(&self) {
         let mut ready = Vec::new();
         let mut chunk = Vec::new();
@@ -96,6 +117,7 @@ impl Pump {
                 return;
             }
             for found in &ready {
+                let _showing = lock(&self.showing);
                 match found {
                     Ready::Bell => chunk.append(&mut lock(&self.rest)),
                     Ready::Key(key) => {
