@@ -328,3 +328,31 @@ fn the_end_of_a_detached_map_has_its_true_cause() {
         assert!(matches!(error.kind(), ErrorKind::RuntimeGone), "{error:?}");
     });
 }
+
+/// Whoever waits with a limit on a runtime of his own hears of it as everybody does.
+#[test]
+fn limits_outlive_the_pools_runtime() {
+    common::run(|| async {
+        let gate = Gate::new("limits-outlive");
+        let path = gate.path();
+        let (runtime, pool) = elsewhere(false, |runtime| {
+            let pool = runtime.block_on(kit::builder(1).queue_capacity(1).build()).unwrap();
+            (runtime, pool)
+        })
+        .await;
+        let mut held = pool.spawn(hold(path, 1));
+        gate.arrived(1).await;
+        let _queued = pool.spawn(square(1));
+        let (mine, other) = (pool.clone(), pool.clone());
+        let in_line = tokio::spawn(async move { mine.run(square(2)).timeout(common::HANG).await });
+        let map = tokio::spawn(async move { other.map(square, 0..3).timeout(common::HANG).await });
+        assert!(!held.wait(Duration::from_millis(50)).await);
+        tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+        let error = in_line.await.unwrap().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::RuntimeGone), "{error:?}");
+        let error = map.await.unwrap().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::RuntimeGone), "{error:?}");
+        assert!(held.wait(common::HANG).await);
+        assert!(held.get_timeout(common::HANG).await.unwrap().is_err());
+    });
+}

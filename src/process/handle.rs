@@ -229,11 +229,7 @@ impl ProcessHandle {
     /// Outside a tokio runtime, when that of the process's start is gone.
     pub async fn join_timeout(&self, limit: Duration) -> bool {
         let ended = self.0.reached(Stage::Ended);
-        // Where it is awaited somebody drives the timer; that of the start may be gone.
-        match tokio::runtime::Handle::try_current() {
-            Ok(_) => tokio::time::timeout(limit, ended).await.is_ok(),
-            Err(_) => timer::timeout(self.0.runtime(), limit, ended).await.is_ok(),
-        }
+        timer::timeout(self.0.runtime(), limit, ended).await.is_ok()
     }
 
     /// Asks it to end (SIGTERM), which by default it does at once: no hook is run, and

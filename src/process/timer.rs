@@ -1,4 +1,8 @@
-//! Timers of a runtime that is known to have some, whatever executor polls them.
+//! Timers for whatever executor polls them.
+//!
+//! Of the runtime that polls, where there is one: somebody drives it, while that of a
+//! pool or a process may have ended, and its timers panic then. Elsewhere of the given
+//! one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,11 +12,14 @@ use tokio::runtime::Handle;
 use tokio::time::{Sleep, Timeout};
 
 pub(crate) fn sleep(runtime: &Handle, limit: Duration) -> Pin<Box<Sleep>> {
-    let _in_runtime = runtime.enter();
-    Box::pin(tokio::time::sleep(limit))
+    within(runtime, || Box::pin(tokio::time::sleep(limit)))
 }
 
 pub(crate) fn timeout<F: Future>(runtime: &Handle, limit: Duration, future: F) -> Timeout<F> {
-    let _in_runtime = runtime.enter();
-    tokio::time::timeout(limit, future)
+    within(runtime, || tokio::time::timeout(limit, future))
+}
+
+fn within<T>(runtime: &Handle, make: impl FnOnce() -> T) -> T {
+    let _in_runtime = Handle::try_current().is_err().then(|| runtime.enter());
+    make()
 }

@@ -178,12 +178,12 @@ impl Shared {
         &self.runtime
     }
 
-    /// A sleep on the pool's own runtime: whatever polls it may have no timers.
+    /// A sleep for whatever executor polls it.
     pub(super) fn sleep(&self, limit: Duration) -> Pin<Box<tokio::time::Sleep>> {
         timer::sleep(&self.runtime, limit)
     }
 
-    /// `tokio::time::timeout` with a timer of the pool's own runtime.
+    /// `tokio::time::timeout` for whatever executor polls it.
     pub(super) fn timeout<F: Future>(&self, limit: Duration, future: F) -> tokio::time::Timeout<F> {
         timer::timeout(&self.runtime, limit, future)
     }
