@@ -19,7 +19,7 @@ use atomic_waker::AtomicWaker;
 use super::transport::{ReadHalf, Transport, WriteHalf};
 use crate::session::{ParentEvent, ParentSession, Violation};
 use crate::sys;
-use crate::wire::{Assembler, Hello};
+use crate::wire::{Assembler, Hello, Outbox};
 
 /// Reads between two looks at what arrived, so that one flood cannot keep a
 /// runtime thread for itself.
@@ -224,8 +224,21 @@ impl<T: Transport> Link<T> {
     }
 
     /// After the peer's death: everything that had reached the socket, and then
-    /// what `rest` still knows of, given the number of bytes that arrived.
+    /// what `rest` still knows of, given the number of bytes that arrived. The link ends:
+    /// nothing more is read, whoever else may hold the other end, and the driver leaves.
     pub(crate) fn drain(
+        &self,
+        rx: &mut Rx<T::Read>,
+        events: &mut Vec<ParentEvent>,
+        rest: impl FnOnce(u64) -> [Vec<u8>; 2],
+    ) -> Result<(), Violation> {
+        let drained = self.read_rest(rx, events, rest);
+        rx.ended = true;
+        self.wake();
+        drained
+    }
+
+    fn read_rest(
         &self,
         rx: &mut Rx<T::Read>,
         events: &mut Vec<ParentEvent>,
@@ -255,13 +268,6 @@ impl<T: Transport> Link<T> {
         Ok(())
     }
 
-    /// The peer's process is gone: nothing more is read, whoever else may hold the
-    /// other end, and the driver ends.
-    pub(crate) fn end(&self, rx: &mut Rx<T::Read>) {
-        rx.ended = true;
-        self.wake();
-    }
-
     fn sort(&self, rx: &mut Rx<T::Read>, events: &mut Vec<ParentEvent>) -> Result<(), Violation> {
         let mut tx = lock(&self.tx);
         while let Some(message) = rx.assembler.next()? {
@@ -279,19 +285,21 @@ impl<R> Rx<R> {
 }
 
 impl<W: WriteHalf> Tx<W> {
-    /// Writes what can be written at once, without a runtime.
-    fn flush_now(&mut self) {
-        while !self.broken && !self.session.outbox().is_empty() {
-            match self.half.write_now(&self.session.outbox().slices()) {
-                Ok(n) => self.session.outbox().advance(n),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.broken = true,
-            }
-        }
-    }
-
     /// Writes until nothing is left (true) or the socket is full.
     fn flush(&mut self) -> bool {
+        self.flush_by(|half, out| match out.single() {
+            Some(bytes) => half.try_write(bytes),
+            None => half.try_write_vectored(&out.slices()),
+        })
+    }
+
+    /// The same without a runtime.
+    fn flush_now(&mut self) -> bool {
+        self.flush_by(|half, out| half.write_now(&out.slices()))
+    }
+
+    #[inline]
+    fn flush_by(&mut self, write: impl Fn(&mut W, &mut Outbox) -> io::Result<usize>) -> bool {
         if self.broken {
             return true;
         }
@@ -300,12 +308,8 @@ impl<W: WriteHalf> Tx<W> {
             if out.is_empty() {
                 return true;
             }
-            let written = match out.single() {
-                Some(bytes) => self.half.try_write(bytes),
-                None => self.half.try_write_vectored(&out.slices()),
-            };
-            match written {
-                Ok(n) => self.session.outbox().advance(n),
+            match write(&mut self.half, out) {
+                Ok(n) => out.advance(n),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
                 // The reading side hears of the peer's end.
                 Err(_) => {

@@ -369,8 +369,6 @@ impl Running {
         drop(state);
         family::remove(self);
         self.advance(Stage::Ended);
-        // A timer that was set for it is let go.
-        self.wake_at(Instant::now());
     }
 }
 
@@ -427,7 +425,6 @@ impl Watcher for Running {
             let drained = wire.link.drain(&mut rx, &mut events, |received| {
                 [wire.block.unwritten(received), Vec::new()]
             });
-            wire.link.end(&mut rx);
             self.handle(&wire, &mut events);
             if let Err(violation) = drained {
                 self.violated(&violation.to_string());

@@ -280,7 +280,6 @@ impl Watcher for Shared {
         let drained = worker.link.drain(&mut rx, &mut events, |received| {
             [block.unwritten(received), block.open_items().unwrap_or_default()]
         });
-        worker.link.end(&mut rx);
         let now = self.now();
         self.handle(&worker, &mut events, now);
         if obituary.reason == ExitReason::Exited(0) {
