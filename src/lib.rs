@@ -60,6 +60,7 @@
 extern crate self as procpool;
 
 mod link;
+mod log;
 mod pool;
 mod process;
 mod session;

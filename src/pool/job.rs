@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::options::ProgressFn;
 use super::scheduler::{Request, Timing};
+use crate::log::LoggedCall;
 use crate::process::Error;
 use crate::task::Entry;
 use crate::wire::{Payload, Received};
@@ -22,11 +23,20 @@ pub(super) struct Job {
 }
 
 /// What only some calls have.
-#[derive(Clone)]
 pub(super) struct Extra {
     pub(super) label: Option<String>,
     pub(super) progress: Option<ProgressFn>,
     pub(super) span: tracing::Span,
+    /// Has what its worker logs for it put into the span, while it is there.
+    pub(super) logged: Option<LoggedCall>,
+}
+
+/// For another call of the same wishes.
+impl Clone for Extra {
+    fn clone(&self) -> Self {
+        let (label, progress) = (self.label.clone(), self.progress.clone());
+        Extra { label, progress, span: self.span.clone(), logged: None }
+    }
 }
 
 /// Who waits for the result.

@@ -11,6 +11,7 @@ use super::run::Run;
 use super::scheduler::WorkerState;
 use super::source::IntoSource;
 use super::stats::{PoolStats, Restarts, WorkerInfo, WorkerStatus};
+use crate::log;
 use crate::process::Error;
 #[cfg(doc)]
 use crate::process::ErrorKind;
@@ -315,7 +316,8 @@ impl ProcessPool {
         self.shared().close();
     }
 
-    /// Waits until every worker is gone.
+    /// Waits until every worker is gone, and what they logged has been passed on (unless
+    /// this process's subscriber takes longer than a second over it).
     ///
     /// # Errors
     /// `InvalidOption` if the pool was neither closed nor terminated: it would
@@ -331,6 +333,7 @@ impl ProcessPool {
         let mut finished = self.shared().finished();
         // The sender lives in `self`.
         let _ = finished.wait_for(|finished| *finished).await;
+        log::caught_up().await;
         Ok(())
     }
 

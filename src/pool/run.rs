@@ -316,7 +316,7 @@ impl Shared {
         let (label, progress) =
             options.map_or((None, None), |o| (o.label.clone(), o.progress.clone()));
         (label.is_some() || progress.is_some() || !span.is_none())
-            .then(|| Box::new(Extra { label, progress, span }))
+            .then(|| Box::new(Extra { label, progress, span, logged: None }))
     }
 
     #[allow(clippy::result_large_err)]

@@ -2,20 +2,25 @@
 
 use std::io;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+
+use tracing::Dispatch;
 
 use super::scheduler::WorkerKey;
 use crate::link::{Link, Local};
-use crate::process::{BlockHandle, Child, StatusBlock, WorkerSocket, worker_socket};
+use crate::process::{
+    Child, ChildLog, Memory, MemoryHandles, StatusBlock, WorkerSocket, worker_socket,
+};
 use crate::wire::{Hello, Welcome};
 
 pub(super) struct Worker {
     pub(super) key: WorkerKey,
     pub(super) name: String,
     pub(super) link: Link<Local>,
-    pub(super) block: StatusBlock,
-    handle: Mutex<Option<BlockHandle>>,
+    pub(super) block: Arc<StatusBlock>,
+    pub(super) log: ChildLog,
+    handles: Mutex<Option<MemoryHandles>>,
     child: OnceLock<Child>,
     /// Killed before it was even started.
     doomed: Mutex<bool>,
@@ -33,16 +38,18 @@ impl Worker {
         name: String,
         ours: Hello,
         max_message: u64,
+        listener: Option<Dispatch>,
     ) -> io::Result<(Self, WorkerSocket)> {
         let (socket, theirs) = worker_socket()?;
-        let (block, handle) = StatusBlock::create()?;
+        let (Memory { block, log }, handles) = Memory::create(name.clone(), listener)?;
         let link = Link::new(Local::new(socket)?, ours, max_message);
         let worker = Worker {
             key,
             name,
             link,
             block,
-            handle: Mutex::new(Some(handle)),
+            log,
+            handles: Mutex::new(Some(handles)),
             child: OnceLock::new(),
             doomed: Mutex::new(false),
             explained: AtomicBool::new(false),
@@ -57,6 +64,7 @@ impl Worker {
         if *doomed {
             child.kill();
         }
+        self.log.set_pid(child.pid());
         let _ = self.child.set(child);
     }
 
@@ -85,8 +93,8 @@ impl Worker {
 
     /// Accepts the worker: tells it what it may do, and gives it the block.
     pub(super) fn welcome(&self, welcome: &Welcome) -> io::Result<()> {
-        let handle = self.handle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(handle) = handle else { return Ok(()) };
-        handle.send(&self.link, welcome)
+        let handles = self.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(handles) = handles else { return Ok(()) };
+        handles.send(&self.link, welcome)
     }
 }

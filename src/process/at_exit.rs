@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::family;
 use super::running::call_back;
 use super::stderr::Pump;
+use crate::log;
 use crate::sys;
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -64,6 +65,7 @@ pub(super) fn run() {
         run_hooks();
         family::end();
         Pump::settle();
+        log::settle();
     });
 }
 

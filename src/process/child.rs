@@ -25,8 +25,9 @@ use super::outgoing::{OPEN_MAX, Outgoing};
 use super::status::StatusBlock;
 use super::watchdog::{SharedOutgoing, Watchdog, lock};
 use crate::link::{Listening, WorkerEnd};
+use crate::log;
 use crate::session::{CallMeta, Violation, WorkerEvent, WorkerSession};
-use crate::sys::{self, Handle, ResourceLimit, Socket};
+use crate::sys::{self, Handle, ResourceLimit, Ringer, Socket};
 use crate::task::{
     self, Args, Body as TaskBody, BoxFuture, Current, Encoded, Entry, Fault, Output, OwnedArgs,
     PanicReport, Registry, Services, catch, with_current,
@@ -147,6 +148,7 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
     failpoint::hit("welcomed");
     let mut handles = handles.into_iter();
     let block = handles.next().ok_or_else(|| io::Error::other("the status block did not come"))?;
+    let ringer = handles.next().ok_or_else(|| io::Error::other("the bell did not come"))?;
     let parent = handles.next();
     let limits = [
         welcome.memory.map(ResourceLimit::Memory),
@@ -180,6 +182,7 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         ordinals: role.map(|role| role.ordinals).unwrap_or_default(),
         parent: Some(Parent { name: welcome.parent_name, pid: welcome.parent_pid, life }),
     });
+    log::attach(block.clone(), Ringer::new(ringer));
     let watchdog = Watchdog::start(parent, out.clone())?;
     task::install_hook();
     let limits = welcome.decode;
@@ -204,9 +207,12 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         once,
     };
     if let Some((task, args)) = initializer {
-        let result = worker.run_initializer(task, args);
+        let result = log::while_starting(|| worker.run_initializer(task, args));
+        log::install();
         send_ready(&worker.out, result)?;
         worker.session.ready();
+    } else {
+        log::install();
     }
     Ok((worker, WorkerEnd::new(socket)))
 }
@@ -758,7 +764,7 @@ fn current(slot: u16, id: u64, meta: CallMeta) -> Current {
         0 => None,
         ms => Instant::now().checked_add(Duration::from_millis(ms.into())),
     };
-    Current { slot, id, attempt: meta.attempt, deadline }
+    Current { slot, task: meta.task, id, attempt: meta.attempt, deadline }
 }
 
 fn received(args: &[u8], body: Body) -> Received {

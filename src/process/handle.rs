@@ -14,6 +14,7 @@ use super::running::{Running, Stage};
 use super::sentinel::Sentinel;
 use super::start::ProcessBuilder;
 use super::timer;
+use crate::log;
 use crate::task::{IntoCall, decode_output};
 
 /// A process that runs one task and ends: Python's `multiprocessing.Process`.
@@ -212,12 +213,15 @@ impl ProcessHandle {
         self.0.obituary().map(|obituary| (*obituary).clone())
     }
 
-    /// Waits until it has ended; any number of times, from any number of tasks.
+    /// Waits until it has ended, and what it logged has been passed on (unless this
+    /// process's subscriber takes longer than a second over it); any number of times, from
+    /// any number of tasks.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub async fn join(&self) {
         self.0.reached(Stage::Ended).await;
+        log::caught_up().await;
     }
 
     /// Waits until it has ended or `limit` has passed; tells whether it has ended.

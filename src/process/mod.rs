@@ -43,4 +43,4 @@ pub(crate) use status::StatusBlock;
 pub(crate) use supervisor::{Child, LaunchSpec, Supervisor, Watcher};
 pub use surroundings::{Limits, Stderr, Stdout};
 pub(crate) use surroundings::{MAX_TIME, Surroundings, check_time};
-pub(crate) use welcome::{BlockHandle, WorkerSocket, worker_socket};
+pub(crate) use welcome::{ChildLog, Memory, MemoryHandles, WorkerSocket, worker_socket};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::{Span, debug, warn};
 
 use super::causes::{HELLO_TIMEOUT, start_error, start_error_of};
 use super::error::{Error, ErrorKind, Progress};
@@ -19,8 +19,9 @@ use super::exit::Obituary;
 use super::family;
 use super::status::StatusBlock;
 use super::supervisor::{Child, LaunchSpec, StderrPolicy, Supervisor, Watcher};
-use super::welcome::{BlockHandle, worker_socket};
+use super::welcome::{ChildLog, Memory, MemoryHandles, worker_socket};
 use crate::link::{Link, LinkEnd, Local};
+use crate::log::{self, LoggedCall};
 use crate::session::{CallMeta, ParentEvent};
 use crate::task::{Fault, catch};
 use crate::wire::{DecodeLimits, Hello, Payload, Received, Welcome};
@@ -54,6 +55,8 @@ pub(super) struct Plan {
     pub(super) hello: Hello,
     pub(super) welcome: Welcome,
     pub(super) spec: LaunchSpec,
+    /// What its events belong into.
+    pub(super) span: Span,
     pub(super) stderr: StderrPolicy,
 }
 
@@ -73,12 +76,14 @@ pub(super) struct Running {
 /// The connection; let go at the end.
 struct Wire {
     link: Link<Local>,
-    block: StatusBlock,
+    _logged: Option<LoggedCall>,
+    block: Arc<StatusBlock>,
+    log: ChildLog,
 }
 
 struct State {
     wire: Option<Arc<Wire>>,
-    welcome: Option<(BlockHandle, Welcome)>,
+    welcome: Option<(MemoryHandles, Welcome)>,
     call: Option<(u32, Payload)>,
     outcome: Option<Result<Received, Fault>>,
     answered: bool,
@@ -101,8 +106,10 @@ impl Running {
         let spawn_error = |e: io::Error| Error::new(ErrorKind::Spawn { reason: e.to_string() });
         let supervisor = Supervisor::get().map_err(spawn_error)?;
         let (socket, theirs) = worker_socket().map_err(spawn_error)?;
-        let (block, handle) = StatusBlock::create().map_err(spawn_error)?;
+        let memory = Memory::create(plan.name.clone(), log::listener());
+        let (Memory { block, log }, handles) = memory.map_err(spawn_error)?;
         let local = Local::new(socket).map_err(spawn_error)?;
+        let logged = (!plan.span.is_none()).then(|| log.call_begins(CALL, plan.span));
         let link = Link::new(local, plan.hello, plan.welcome.max_message);
         let running = Arc::new_cyclic(|me| Running {
             name: plan.name,
@@ -111,8 +118,8 @@ impl Running {
             decode: plan.welcome.decode,
             child: OnceLock::new(),
             state: Mutex::new(State {
-                wire: Some(Arc::new(Wire { link, block })),
-                welcome: Some((handle, plan.welcome)),
+                wire: Some(Arc::new(Wire { link, _logged: logged, block, log })),
+                welcome: Some((handles, plan.welcome)),
                 call: Some((plan.task_id, plan.payload)),
                 outcome: None,
                 answered: false,
@@ -305,7 +312,7 @@ impl Running {
         state.hello_by = None;
         let welcome = state.welcome.take();
         drop(state);
-        let sent = welcome.map(|(handle, welcome)| handle.send(&wire.link, &welcome));
+        let sent = welcome.map(|(handles, welcome)| handles.send(&wire.link, &welcome));
         if let Some(Err(e)) = sent {
             self.fail(start_error(format!("it could not be welcomed: {e}")));
         }
@@ -400,6 +407,9 @@ impl Watcher for Running {
         let mut state = self.lock();
         if state.doomed {
             child.kill();
+        }
+        if let Some(wire) = &state.wire {
+            wire.log.set_pid(pid);
         }
         let _ = self.child.set(child);
         let hello_by = Instant::now() + HELLO_TIMEOUT;

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
+use tracing::Span;
 
 use super::causes::start_error;
 use super::child::own_hello;
@@ -185,6 +186,7 @@ impl<R: DeserializeOwned + Send + 'static> ProcessBuilder<R> {
             hello: own_hello(registry),
             welcome,
             spec,
+            span: Span::current(),
             stderr: self.surroundings.stderr_policy(),
         })?;
         let unwanted = KillOnDrop(Some(running.clone()));

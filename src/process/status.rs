@@ -14,6 +14,7 @@
 //!      6         progress: calls and items begun
 //! words 64…      one per slot: id << 2 | state
 //! byte 12 Ki…    the outgoing buffer
+//!      behind it what it logs (see `log/ring.rs`)
 //! ```
 //!
 //! A slot's word decides, by compare-and-swap, whether a call that waits at a
@@ -24,9 +25,9 @@
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use super::welcome::BlockHandle;
+use crate::log::{HasRing, RING_LEN};
 use crate::session::{ItemsMeta, MAX_SLOTS};
-use crate::sys::{HandleRef, SharedBlock, Socket};
+use crate::sys::{Handle, HandleRef, SharedBlock, Socket};
 use crate::wire::{HEADER_LEN, Header, Kind, MAX_INLINE};
 
 const BASE: usize = 0;
@@ -40,7 +41,8 @@ const SLOTS: usize = 64;
 const OUT: usize = 12 * 1024;
 /// Room for the longest frame and then some.
 pub(super) const OUT_LEN: usize = 2 * MAX_INLINE;
-const LEN: usize = OUT + OUT_LEN;
+const LOG: usize = OUT + OUT_LEN;
+const LEN: usize = LOG + RING_LEN;
 const _: () = assert!((SLOTS + MAX_SLOTS as usize) * 8 <= OUT);
 
 /// States of a slot's call.
@@ -57,9 +59,10 @@ fn slot_word(id: u64, state: u64) -> u64 {
 pub(crate) struct StatusBlock(SharedBlock);
 
 impl StatusBlock {
-    pub(crate) fn create() -> io::Result<(Self, BlockHandle)> {
+    /// A new one, and the handle by which the child maps it.
+    pub(super) fn create() -> io::Result<(Self, Handle)> {
         let (block, handle) = SharedBlock::create("procpool-status", LEN)?;
-        Ok((StatusBlock(block), BlockHandle(handle)))
+        Ok((StatusBlock(block), handle))
     }
 
     pub(super) fn open(handle: HandleRef<'_>) -> io::Result<Self> {
@@ -196,6 +199,12 @@ impl StatusBlock {
 
     pub(super) fn write_to(&self, socket: &Socket, at: usize, len: usize) -> io::Result<usize> {
         self.0.write_to(socket, OUT + at, len)
+    }
+}
+
+impl HasRing for StatusBlock {
+    fn ring(&self) -> (&SharedBlock, usize) {
+        (&self.0, LOG)
     }
 }
 

@@ -2,8 +2,14 @@
 //! shared block and a hold on the parent's life.
 
 use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
 
+use tracing::{Dispatch, Span};
+
+use super::status::StatusBlock;
 use crate::link::{Link, Local};
+use crate::log::{Inbox, LoggedCall};
 use crate::sys::{self, ChildSocket, Handle, Socket, handle_ref};
 use crate::wire::{HEADER_LEN, Header, Kind, MAX_INLINE, Welcome};
 
@@ -15,12 +21,59 @@ pub(crate) fn worker_socket() -> io::Result<(Socket, WorkerSocket)> {
     sys::pair()
 }
 
-/// The handle by which the worker maps its block.
-#[derive(Debug)]
-pub(crate) struct BlockHandle(pub(super) Handle);
+/// What of a child's is in memory that both see.
+pub(crate) struct Memory {
+    pub(crate) block: Arc<StatusBlock>,
+    pub(crate) log: ChildLog,
+}
 
-impl BlockHandle {
-    /// Sends the welcome with the block and the parent's process handle.
+/// A child's log, ended when this is dropped.
+pub(crate) struct ChildLog(Arc<Inbox>);
+
+impl Deref for ChildLog {
+    type Target = Inbox;
+
+    fn deref(&self) -> &Inbox {
+        &self.0
+    }
+}
+
+impl ChildLog {
+    /// What the call logs belongs into `span`, until the value is dropped.
+    pub(crate) fn call_begins(&self, call: u64, span: Span) -> LoggedCall {
+        LoggedCall::begins(&self.0, call, span)
+    }
+}
+
+impl Drop for ChildLog {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+impl Memory {
+    /// For a child of this name, whose log goes to `listener`; and the handles by which it
+    /// gets at it.
+    pub(crate) fn create(
+        name: String,
+        listener: Option<Dispatch>,
+    ) -> io::Result<(Self, MemoryHandles)> {
+        let (block, handle) = StatusBlock::create()?;
+        let block = Arc::new(block);
+        let log = Inbox::open(name, listener, block.clone())?;
+        let handles = MemoryHandles { block: handle, log: log.clone() };
+        Ok((Memory { block, log: ChildLog(log) }, handles))
+    }
+}
+
+/// Handles of a child's memory, not yet given to it.
+pub(crate) struct MemoryHandles {
+    block: Handle,
+    log: Arc<Inbox>,
+}
+
+impl MemoryHandles {
+    /// Sends the welcome with them and the parent's process handle.
     pub(crate) fn send(self, link: &Link<Local>, welcome: &Welcome) -> io::Result<()> {
         let body = postcard::to_allocvec(welcome).map_err(io::Error::other)?;
         // Must go out in one piece with its handles.
@@ -35,9 +88,8 @@ impl BlockHandle {
         message.extend_from_slice(&body);
         // Where there are no process handles the end of the socket must do.
         let parent = sys::own_process_handle().ok();
-        match &parent {
-            Some(parent) => link.send_handles(&message, &[handle_ref(&self.0), handle_ref(parent)]),
-            None => link.send_handles(&message, &[handle_ref(&self.0)]),
-        }
+        let mut handles = vec![handle_ref(&self.block), self.log.ringer()];
+        handles.extend(parent.as_ref().map(handle_ref));
+        link.send_handles(&message, &handles)
     }
 }

@@ -23,6 +23,8 @@ pub(crate) fn provide_services(services: Box<dyn Services>) {
 #[derive(Clone, Copy)]
 pub(crate) struct Current {
     pub(crate) slot: u16,
+    /// Of the task in the registry.
+    pub(crate) task: u32,
     pub(crate) id: u64,
     pub(crate) attempt: u32,
     pub(crate) deadline: Option<Instant>,
@@ -30,7 +32,7 @@ pub(crate) struct Current {
 
 impl Current {
     pub(crate) fn local() -> Self {
-        Current { slot: 0, id: 0, attempt: 1, deadline: None }
+        Current { slot: 0, task: u32::MAX, id: 0, attempt: 1, deadline: None }
     }
 }
 
@@ -49,6 +51,11 @@ pub(crate) fn with_current<R>(current: Current, f: impl FnOnce() -> R) -> R {
     }
     let _restore = Restore(CURRENT.replace(Some(current)));
     f()
+}
+
+/// Number and task of the call this thread is in, if it is one that a parent knows of.
+pub(crate) fn current_call() -> Option<(u64, u32)> {
+    CURRENT.get().filter(|current| current.id != 0).map(|current| (current.id, current.task))
 }
 
 /// The call a task is running for.

@@ -103,6 +103,8 @@ impl Shared {
             attempt: request.attempt.into(),
             remaining_ms,
         };
+        let logged = job.extra.as_ref().filter(|extra| !extra.span.is_none());
+        let logged = logged.map(|extra| worker.log.call_begins(id, extra.span.clone()));
         // The word in the block must say "waiting" before the worker can see
         // the frame.
         worker.block.queue(slot, id);
@@ -113,6 +115,11 @@ impl Shared {
             }),
             None => trace!(task = job.entry.name, id, worker = %worker.name, "call sent"),
         }
+        if logged.is_some()
+            && let Some(Job { extra: Some(extra), .. }) = core.scheduler.job_mut(id)
+        {
+            extra.logged = logged;
+        }
         effects.kick(&worker);
     }
 
@@ -120,7 +127,8 @@ impl Shared {
         core.names += 1;
         let name = format!("{}-{}", self.config.name, core.names);
         let _in_runtime = self.runtime.enter();
-        let made = Worker::new(key, name, self.hello.clone(), self.config.max_message);
+        let (hello, listener) = (self.hello.clone(), self.listener.clone());
+        let made = Worker::new(key, name, hello, self.config.max_message, listener);
         let (worker, socket) = match made {
             Ok(made) => made,
             Err(e) => {
@@ -179,11 +187,9 @@ impl Shared {
             worker.link.kick();
         }
         // Before the results: whoever gets one has heard all that came before it.
-        for (extra, done, total) in effects.progress {
-            if let Some(progress) = &extra.progress {
-                // On the driver or the supervision thread: neither may unwind.
-                call_back(|| progress(done, total));
-            }
+        for (progress, done, total) in effects.progress {
+            // On the driver or the supervision thread: neither may unwind.
+            call_back(|| progress(done, total));
         }
         for (job, value) in effects.values {
             if let Sink::One(sender) = job.sink {

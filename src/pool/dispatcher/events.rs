@@ -115,9 +115,9 @@ impl Shared {
             }
             ParentEvent::Progress { id, done, total } => {
                 if let Some(Job { extra: Some(extra), .. }) = core.scheduler.job_mut(id)
-                    && extra.progress.is_some()
+                    && let Some(progress) = &extra.progress
                 {
-                    effects.progress.push(((**extra).clone(), done, total));
+                    effects.progress.push((progress.clone(), done, total));
                 }
             }
             ParentEvent::HelloAccepted => {

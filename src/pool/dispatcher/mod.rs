@@ -19,16 +19,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
-use tracing::{debug, trace, warn};
+use tracing::{Dispatch, debug, trace, warn};
 
 use super::config::Config;
-use super::job::{Extra, Job, Part, Sink};
+use super::job::{Job, Part, Sink};
+use super::options::ProgressFn;
 use super::scheduler::{
     Action, Ending, Lane, Nanos, Request, Scheduler, Timing, WorkerKey, WorkerState,
 };
 use super::waiter::{Waiter, Waiters};
 use super::worker::Worker;
 use crate::link::LinkEnd;
+use crate::log;
 use crate::process::{
     Child, Error, ErrorKind, ExitReason, LaunchSpec, Obituary, Progress, ResourceUsage, Supervisor,
     TimeoutPhase, Watcher, call_back, fault_error, start_error, start_error_of, timer,
@@ -62,6 +64,8 @@ pub(super) struct Shared {
     init_check: Option<InitCheck>,
     supervisor: &'static Supervisor,
     runtime: tokio::runtime::Handle,
+    /// Who hears what workers log.
+    listener: Option<Dispatch>,
     /// When the supervisor will call us; `u64::MAX` is never.
     armed: AtomicU64,
     finished: watch::Sender<bool>,
@@ -97,7 +101,7 @@ struct Effects {
     failed: Vec<(Job, Error)>,
     values: Vec<(Job, Received)>,
     faults: Vec<(Job, Fault)>,
-    progress: Vec<(Extra, u64, u64)>,
+    progress: Vec<(ProgressFn, u64, u64)>,
     finished: bool,
     wake_at: Option<Nanos>,
 }
@@ -157,6 +161,7 @@ impl Shared {
             init_check: parts.init_check,
             supervisor: parts.supervisor,
             runtime: parts.runtime,
+            listener: log::listener(),
             armed: AtomicU64::new(u64::MAX),
             finished: watch::Sender::new(false),
             me: me.clone(),

@@ -29,7 +29,8 @@ pub(crate) use handles::{
 };
 pub(crate) use limits::{apply_limit, can_limit, online_cpus, usable_cpus};
 pub(crate) use platform::{
-    Poller, advise_huge, arm_group_death, arm_parent_death, own_process_handle, resident_bytes,
+    Doorbell, Poller, Ringer, advise_huge, arm_group_death, arm_parent_death, own_process_handle,
+    resident_bytes,
 };
 pub(super) use shm::Mapping;
 pub(crate) use spawn::{ChildProcess, OutputPipe, spawn};

@@ -1,6 +1,7 @@
 //! Windows in reading order: how a child starts, what it is given, how it ends.
 
 mod child;
+mod doorbell;
 mod error;
 mod exit;
 mod limits;
@@ -16,6 +17,7 @@ pub(crate) use child::{
     accept_interrupts, advise_huge, arm_group_death, arm_parent_death, at_exit, exit_now,
     kill_own_group, reset_signals,
 };
+pub(crate) use doorbell::{Doorbell, Ringer};
 pub(crate) use exit::signal_name;
 pub(crate) use limits::{apply_limit, can_limit, online_cpus, resident_bytes, usable_cpus};
 pub(crate) use output::OutputPipe;

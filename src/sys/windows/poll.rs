@@ -103,6 +103,15 @@ impl Poller {
 
     /// Watches a process under `key` until [`Poller::remove`].
     pub(crate) fn add(&self, handle: HandleRef<'_>, key: u64) -> io::Result<()> {
+        self.register(handle, key, WT_EXECUTEONLYONCE)
+    }
+
+    pub(super) fn register(
+        &self,
+        handle: HandleRef<'_>,
+        key: u64,
+        how_often: u32,
+    ) -> io::Result<()> {
         let signal = Arc::new(Signal { queue: self.queue.clone(), key });
         let mut wait = null_mut();
         // SAFETY: the handle stays open until it is removed, and the context lives in
@@ -114,7 +123,7 @@ impl Poller {
                 Some(signalled),
                 Arc::as_ptr(&signal).cast(),
                 INFINITE,
-                WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD,
+                how_often | WT_EXECUTEINWAITTHREAD,
             )
         })?;
         self.waits().insert(handle.as_raw_handle() as usize, Wait { wait, _signal: signal });

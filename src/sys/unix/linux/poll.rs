@@ -13,7 +13,7 @@ use crate::sys::unix::{HandleRef, OutputPipe};
 /// One epoll set with a doorbell that other threads ring.
 #[derive(Debug)]
 pub(crate) struct Poller {
-    epoll: OwnedFd,
+    pub(super) epoll: OwnedFd,
     bell: OwnedFd,
 }
 

@@ -1,6 +1,7 @@
 //! What stands in for Linux's means on macOS. Compiled in CI, never run by us.
 
 mod advice;
+mod doorbell;
 mod memory;
 mod orphan;
 mod poll;
@@ -9,6 +10,7 @@ mod socket;
 
 pub(crate) use advice::advise_huge;
 pub(super) use memory::{check_memory_file, memory_file};
+pub(crate) use doorbell::{Doorbell, Ringer};
 pub(crate) use orphan::{arm_group_death, arm_parent_death, own_process_handle};
 pub(crate) use poll::Poller;
 pub(crate) use process::resident_bytes;

@@ -1,0 +1,305 @@
+//! A child's side: a subscriber and a logger that write into the ring.
+//!
+//! Neither ever waits: what finds no room is counted and left out.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use tracing::callsite::Identifier;
+use tracing::dispatcher::{self, Dispatch};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::record::{
+    self, Description, Origin, SiteRef, TextTag, ValueWriter, Within, level_number,
+};
+use super::ring::{HasRing, MAX_SITES, Ring, Wish};
+use crate::sys::Ringer;
+use crate::task;
+
+static FORWARD: OnceLock<Forward> = OnceLock::new();
+
+struct Forward {
+    block: Arc<dyn HasRing>,
+    ringer: Ringer,
+    /// Held for a copy of a few hundred bytes.
+    writing: Mutex<()>,
+    sites: RwLock<HashMap<Identifier, &'static Local, BuildHasherDefault<AddressHasher>>>,
+}
+
+/// A callsite as this process knows it.
+struct Local {
+    number: u32,
+    /// Whether the parent was told of it.
+    told: AtomicBool,
+}
+
+thread_local! {
+    /// Where a record is put together. Taken out meanwhile, as what is logged may log.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Has this process's log written to the ring in `block`, once it is installed.
+pub(crate) fn attach(block: Arc<dyn HasRing>, ringer: Ringer) {
+    let _ = FORWARD.set(Forward {
+        block,
+        ringer,
+        writing: Mutex::new(()),
+        sites: RwLock::default(),
+    });
+}
+
+/// Runs what may set a subscriber or a logger of its own, with ours in its place
+/// until it does.
+pub(crate) fn while_starting<R>(f: impl FnOnce() -> R) -> R {
+    match subscriber() {
+        Some(ours) => dispatcher::with_default(&ours, f),
+        None => f(),
+    }
+}
+
+/// Makes the parent the one that is logged to, unless this process has set a subscriber
+/// or a logger of its own by now: that stays.
+pub(crate) fn install() {
+    if let (Some(ours), Some(forward)) = (subscriber(), FORWARD.get()) {
+        let _ = dispatcher::set_global_default(ours);
+        if log::set_logger(forward).is_ok() {
+            log::set_max_level(log::LevelFilter::Trace);
+        }
+    }
+}
+
+fn subscriber() -> Option<Dispatch> {
+    let forward = FORWARD.get()?;
+    Some(Dispatch::new(tracing_subscriber::registry().with(Forwarding(forward))))
+}
+
+impl Forward {
+    fn ring(&self) -> Ring<'_> {
+        Ring::of(&*self.block)
+    }
+
+    fn local(&self, metadata: &Metadata<'_>) -> &'static Local {
+        let callsite = metadata.callsite();
+        let sites = self.sites.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(local) = sites.get(&callsite) {
+            return local;
+        }
+        drop(sites);
+        let mut sites = self.sites.write().unwrap_or_else(PoisonError::into_inner);
+        let number = sites.len().min(u32::MAX as usize) as u32;
+        // As long-lived as the callsite itself.
+        sites
+            .entry(callsite)
+            .or_insert_with(|| Box::leak(Box::new(Local { number, told: AtomicBool::new(false) })))
+    }
+
+    fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
+        let ring = self.ring();
+        level_number(*metadata.level()) <= ring.wanted()
+            && ring.wish(self.local(metadata).number) != Wish::Unwanted
+    }
+
+    /// Has a record put together and writes it.
+    fn write(&self, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.write_with_site(None, fill);
+    }
+
+    /// The same, behind the description of its callsite if the parent does not know that.
+    fn write_with_site(
+        &self,
+        site: Option<(&'static Local, &Metadata<'_>)>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut buffer = BUFFER.take();
+        buffer.clear();
+        fill(&mut buffer);
+        let end = buffer.len();
+        let untold = site.filter(|(local, _)| !local.told.load(Ordering::Acquire));
+        if let Some((local, metadata)) = untold {
+            record::put_site_record(&mut buffer, local.number, &describe(metadata));
+        }
+        let (record, description) = buffer.split_at(end);
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.ring();
+        let written = match untold {
+            Some(_) => ring.push(&[description, record]),
+            None => ring.push(&[record]),
+        };
+        if !written {
+            ring.lose();
+        }
+        drop(writing);
+        if let (true, Some((local, _))) = (written, untold) {
+            local.told.store(true, Ordering::Release);
+        }
+        if ring.is_reader_asleep() {
+            self.ringer.ring();
+        }
+        BUFFER.set(buffer);
+    }
+
+    /// Writes a record of a callsite's: `put` begins it, and values follow.
+    fn write_at(
+        &self,
+        metadata: &Metadata<'_>,
+        put: impl FnOnce(&mut Vec<u8>, &SiteRef<'_>),
+        values: impl FnOnce(&mut ValueWriter<'_>),
+    ) {
+        let local = self.local(metadata);
+        let (site, told) = if local.number < MAX_SITES {
+            (SiteRef::Number(local.number), Some((local, metadata)))
+        } else {
+            (SiteRef::Inline(describe(metadata)), None)
+        };
+        self.write_with_site(told, |buf| {
+            put(buf, &site);
+            values(&mut ValueWriter::new(buf));
+        });
+    }
+}
+
+fn describe<'a>(metadata: &'a Metadata<'_>) -> Description<&'a str> {
+    Description {
+        level: level_number(*metadata.level()),
+        is_span: metadata.is_span(),
+        line: metadata.line(),
+        name: metadata.name(),
+        target: metadata.target(),
+        file: metadata.file(),
+        module: metadata.module_path(),
+        fields: metadata.fields().iter().map(|field| field.name()).collect(),
+    }
+}
+
+/// The call this thread is in.
+fn origin() -> Origin {
+    task::current_call().map_or_else(Origin::default, |(call, task)| Origin { call, task })
+}
+
+/// The layer that writes what happens into the ring.
+struct Forwarding(&'static Forward);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forwarding {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // What the parent wants may be something else at any time.
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.0.is_wanted(metadata)
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        let within = if event.is_contextual() {
+            current(&ctx)
+        } else {
+            event.parent().map_or(Within::Nothing, |id| Within::Span(id.into_u64()))
+        };
+        self.0.write_at(
+            event.metadata(),
+            |buf, site| record::put_event(buf, site, origin(), within),
+            |values| event.record(values),
+        );
+    }
+
+    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
+        let within = if attrs.is_contextual() {
+            current(&ctx)
+        } else {
+            attrs.parent().map_or(Within::Nothing, |id| Within::Span(id.into_u64()))
+        };
+        self.0.write_at(
+            attrs.metadata(),
+            |buf, site| record::put_span(buf, site, id.into_u64(), origin(), within),
+            |values| attrs.record(values),
+        );
+    }
+
+    fn on_record(&self, span: &Id, record: &Record<'_>, _: Context<'_, S>) {
+        self.0.write(|buf| {
+            record::put_values_of(buf, span.into_u64());
+            record.record(&mut ValueWriter::new(buf));
+        });
+    }
+
+    fn on_follows_from(&self, span: &Id, follows: &Id, _: Context<'_, S>) {
+        self.0.write(|buf| record::put_follows(buf, span.into_u64(), follows.into_u64()));
+    }
+
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        self.0.write(|buf| record::put_enter(buf, id.into_u64()));
+    }
+
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        self.0.write(|buf| record::put_exit(buf, id.into_u64()));
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        self.0.write(|buf| record::put_close(buf, id.into_u64()));
+    }
+}
+
+fn current<S: Subscriber + for<'a> LookupSpan<'a>>(ctx: &Context<'_, S>) -> Within {
+    ctx.current_span().id().map_or(Within::Call, |id| Within::Span(id.into_u64()))
+}
+
+impl log::Log for Forward {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() as usize <= usize::from(self.ring().wanted())
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // Its callsite has no address, so it is described each time.
+        let site = SiteRef::Inline(Description {
+            level: record.level() as u8,
+            is_span: false,
+            line: record.line(),
+            name: "log record",
+            target: record.target(),
+            file: record.file(),
+            module: record.module_path(),
+            fields: vec!["message"],
+        });
+        let within = dispatcher::get_default(|dispatch| {
+            let current = dispatch.current_span();
+            current.id().map_or(Within::Call, |id| Within::Span(id.into_u64()))
+        });
+        self.write(|buf| {
+            record::put_event(buf, &site, origin(), within);
+            ValueWriter::new(buf).text(0, TextTag::Debug, *record.args());
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// Callsites are told apart by their addresses, which need no more than a stir.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.0 = (self.0.rotate_left(5) ^ n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 32;
+    }
+}

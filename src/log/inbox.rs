@@ -1,0 +1,439 @@
+//! What one child logs, as its parent gets it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::dispatcher::{self, Dispatch};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Event, Level, Span};
+
+use super::reader;
+use super::record::{self, Description, Origin, Record, SiteRef, Values, Within};
+use super::ring::{HasRing, MAX_SITES, Ring, Scribbled, Wish};
+use super::site::{Logger, Site};
+use crate::sys::{Doorbell, HandleRef};
+use crate::task::{self, catch};
+
+/// Spans of one child that may be open at a time; more are left out.
+const MAX_SPANS: usize = 16 * 1024;
+/// How often it is told that something was lost.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// The subscriber of this thread, to hear what a child logs; `None` if there is none yet:
+/// then it will be whatever the program's is at the time.
+pub(crate) fn listener() -> Option<Dispatch> {
+    dispatcher::get_default(|d| (!d.is::<NoSubscriber>()).then(|| d.clone()))
+}
+
+/// The log of one child.
+pub(crate) struct Inbox {
+    name: String,
+    pid: AtomicU32,
+    block: Arc<dyn HasRing>,
+    bell: Doorbell,
+    /// Whose it is; `None` for whatever is the program's at the time.
+    dispatch: Option<Dispatch>,
+    /// The spans its calls were made in.
+    calls: Mutex<HashMap<u64, CallSpan>>,
+    /// Bytes of the ring that are done with.
+    read: AtomicU64,
+    reading: Mutex<Reading>,
+    ended: AtomicBool,
+}
+
+struct CallSpan {
+    span: Span,
+    /// Up to where it may still be needed, once the call has ended.
+    until: Option<u64>,
+}
+
+#[derive(Default)]
+struct Reading {
+    sites: HashMap<u32, Known>,
+    spans: HashMap<u64, OpenSpan>,
+    /// Spans that this thread is in, for the child.
+    entered: Vec<u64>,
+    lost: u64,
+    told: Option<Instant>,
+    broken: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    site: &'static Site,
+    /// Which field is the message.
+    message: Option<usize>,
+}
+
+struct OpenSpan {
+    /// Its own, or if nobody wants that, what it is part of.
+    span: Span,
+    own: bool,
+    known: Known,
+}
+
+/// A call whose events belong into the span it was made in; until this is dropped.
+pub(crate) struct LoggedCall {
+    inbox: Arc<Inbox>,
+    call: u64,
+}
+
+impl LoggedCall {
+    pub(crate) fn begins(inbox: &Arc<Inbox>, call: u64, span: Span) -> Self {
+        lock(&inbox.calls).insert(call, CallSpan { span, until: None });
+        LoggedCall { inbox: inbox.clone(), call }
+    }
+}
+
+impl Drop for LoggedCall {
+    fn drop(&mut self) {
+        self.inbox.call_ended(self.call);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Known {
+    fn of(description: &Description<&str>) -> Self {
+        Known {
+            site: Site::of(description),
+            message: description.fields.iter().position(|f| *f == "message"),
+        }
+    }
+
+    /// The values that its site has fields for.
+    fn fitting<'a>(&self, values: &Values<'a>) -> Values<'a> {
+        if !self.site.is_shared {
+            return values.clone();
+        }
+        let message = values.iter().find(|(index, _)| Some(*index) == self.message);
+        message.map(|(_, value)| (0, *value)).into_iter().collect()
+    }
+}
+
+impl Inbox {
+    /// The log of a child to be, which will write to the ring in `block`.
+    pub(crate) fn open(
+        name: String,
+        dispatch: Option<Dispatch>,
+        block: Arc<dyn HasRing>,
+    ) -> io::Result<Arc<Self>> {
+        let inbox = Arc::new(Inbox {
+            name,
+            pid: AtomicU32::new(0),
+            block,
+            bell: Doorbell::new()?,
+            dispatch,
+            calls: Mutex::default(),
+            read: AtomicU64::new(0),
+            reading: Mutex::default(),
+            ended: AtomicBool::new(false),
+        });
+        reader::add(&inbox)?;
+        Ok(inbox)
+    }
+
+    /// What the child is to ring with.
+    pub(crate) fn ringer(&self) -> HandleRef<'_> {
+        self.bell.ringer()
+    }
+
+    pub(super) fn bell(&self) -> &Doorbell {
+        &self.bell
+    }
+
+    pub(crate) fn set_pid(&self, pid: u32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    fn call_ended(&self, call: u64) {
+        let mut calls = lock(&self.calls);
+        let written = self.ring().written();
+        if self.read.load(Ordering::Acquire) >= written {
+            let ended = calls.remove(&call);
+            drop(calls);
+            // Its end may run code of the user's.
+            drop(ended);
+        } else if let Some(call) = calls.get_mut(&call) {
+            call.until = Some(written);
+        }
+    }
+
+    /// The child has ended: what is still there is read, then it is let go.
+    pub(crate) fn ended(&self) {
+        self.ended.store(true, Ordering::Release);
+        reader::wake();
+    }
+
+    // For the reading thread alone.
+
+    fn ring(&self) -> Ring<'_> {
+        Ring::of(&*self.block)
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(super) fn want(&self, level: u8) {
+        self.ring().want(level);
+    }
+
+    /// Tells the child anew what is wanted of the callsites it has.
+    pub(super) fn tell_wishes(&self) {
+        let ring = self.ring();
+        for (number, known) in &lock(&self.reading).sites {
+            ring.set_wish(*number, wish(known.site));
+        }
+    }
+
+    /// Says that nobody looks until the child rings; true if there is something already.
+    pub(super) fn sleep(&self) -> bool {
+        !lock(&self.reading).broken && self.ring().sleep(self.read.load(Ordering::Relaxed))
+    }
+
+    /// Passes on what there is, at most about a ring's worth; whether there was anything.
+    pub(super) fn drain(&self) -> bool {
+        let mut reading = lock(&self.reading);
+        if reading.broken {
+            return false;
+        }
+        let mut read = self.read.load(Ordering::Relaxed);
+        let (mut any, mut nonsense) = (false, false);
+        for _ in 0..8 {
+            let batch = self.ring().read(&mut read, |bytes| match record::read(bytes) {
+                // A subscriber that panics must not take the others' logs along.
+                Some(record) => drop(catch(|| self.pass_on(&mut reading, &record))),
+                None => nonsense = true,
+            });
+            match batch {
+                Ok(true) => any = true,
+                Ok(false) => break,
+                Err(Scribbled) => {
+                    nonsense = true;
+                    break;
+                }
+            }
+        }
+        self.read.store(read, Ordering::Release);
+        self.forget_calls(read);
+        if nonsense {
+            reading.broken = true;
+            self.close(&mut reading);
+            self.tell("what it logs is nonsense and is ignored from here on", 0);
+        }
+        self.tell_lost(&mut reading);
+        any
+    }
+
+    /// To be called once, after the last [`Inbox::drain`].
+    pub(super) fn finish(&self) {
+        let mut reading = lock(&self.reading);
+        reading.told = None;
+        self.tell_lost(&mut reading);
+        self.close(&mut reading);
+        let calls = std::mem::take(&mut *lock(&self.calls));
+        drop(catch(|| drop(calls)));
+    }
+
+    fn forget_calls(&self, read: u64) {
+        let mut calls = lock(&self.calls);
+        if calls.is_empty() {
+            return;
+        }
+        let over = calls.extract_if(|_, call| call.until.is_some_and(|until| until <= read));
+        let over: Vec<_> = over.collect();
+        drop(calls);
+        drop(catch(|| drop(over)));
+    }
+
+    /// Leaves and ends every span that the child did not.
+    fn close(&self, reading: &mut Reading) {
+        while let Some(span) = reading.entered.pop() {
+            reading.spans.get(&span).map(leave);
+        }
+        let spans = std::mem::take(&mut reading.spans);
+        drop(catch(|| drop(spans)));
+    }
+
+    fn tell_lost(&self, reading: &mut Reading) {
+        let lost = self.ring().lost();
+        if lost == reading.lost || reading.told.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            return;
+        }
+        // The child's number: it may say anything.
+        let more = lost.saturating_sub(reading.lost);
+        reading.lost = lost;
+        reading.told = Some(Instant::now());
+        self.tell("it logged more than could be read: some of it is lost", more);
+    }
+
+    fn tell(&self, what: &str, lost: u64) {
+        let pid = self.pid.load(Ordering::Relaxed);
+        let tell = || {
+            tracing::event!(
+                target: "procpool",
+                Level::WARN,
+                process.name = %self.name,
+                process.pid = pid,
+                lost,
+                "{what}"
+            );
+        };
+        drop(catch(|| self.with_dispatch(|dispatch| dispatcher::with_default(dispatch, tell))));
+    }
+
+    fn with_dispatch<R>(&self, f: impl FnOnce(&Dispatch) -> R) -> R {
+        match &self.dispatch {
+            Some(dispatch) => f(dispatch),
+            None => {
+                // Not inside `get_default`: what runs there is cut off from it.
+                let dispatch = dispatcher::get_default(Dispatch::clone);
+                f(&dispatch)
+            }
+        }
+    }
+
+    fn pass_on(&self, reading: &mut Reading, record: &Record<'_>) {
+        match record {
+            Record::Site { number, description } => {
+                if *number < MAX_SITES {
+                    let known = Known::of(description);
+                    reading.sites.insert(*number, known);
+                    self.ring().set_wish(*number, wish(known.site));
+                }
+            }
+            Record::Event { site, origin, within, values } => {
+                if let Some(known) = known(reading, site) {
+                    let parent = self.parent(reading, *origin, *within);
+                    self.event(known, *origin, &parent, values);
+                }
+            }
+            Record::Span { site, id, origin, within, values } => {
+                if let Some(known) = known(reading, site)
+                    && reading.spans.len() < MAX_SPANS
+                {
+                    let parent = self.parent(reading, *origin, *within);
+                    let open = self.span(known, *origin, parent, values);
+                    reading.spans.insert(*id, open);
+                }
+            }
+            Record::Values { span, values } => {
+                if let Some(open) = reading.spans.get(span).filter(|open| open.own) {
+                    let Known { site, .. } = open.known;
+                    site.with_values(&open.known.fitting(values), None, |values| {
+                        open.span.with_subscriber(|(id, dispatch)| {
+                            dispatch.record(id, &tracing::span::Record::new(values));
+                        });
+                    });
+                }
+            }
+            Record::Follows { span, from } => {
+                if let (Some(open), Some(from)) = (reading.spans.get(span), reading.spans.get(from))
+                    && open.own
+                    && from.own
+                {
+                    open.span.follows_from(&from.span);
+                }
+            }
+            Record::Enter { span } => {
+                if let Some(open) = reading.spans.get(span).filter(|open| open.own)
+                    && reading.entered.len() < MAX_SPANS
+                {
+                    open.span.with_subscriber(|(id, dispatch)| dispatch.enter(id));
+                    reading.entered.push(*span);
+                }
+            }
+            Record::Exit { span } => {
+                if let Some(at) = reading.entered.iter().rposition(|s| s == span) {
+                    reading.entered.remove(at);
+                    reading.spans.get(span).map(leave);
+                }
+            }
+            Record::Close { span } => {
+                while let Some(at) = reading.entered.iter().rposition(|s| s == span) {
+                    reading.entered.remove(at);
+                    reading.spans.get(span).map(leave);
+                }
+                reading.spans.remove(span);
+            }
+        }
+    }
+
+    /// The span that something is part of.
+    fn parent(&self, reading: &Reading, origin: Origin, within: Within) -> Span {
+        let callers =
+            || lock(&self.calls).get(&origin.call).map_or_else(Span::none, |c| c.span.clone());
+        match within {
+            Within::Nothing => Span::none(),
+            Within::Call => callers(),
+            Within::Span(id) => reading.spans.get(&id).map_or_else(callers, |s| s.span.clone()),
+        }
+    }
+
+    /// Calls `f` with the subscriber that has `parent`, or else ours.
+    fn with_dispatch_of<R>(&self, parent: &Span, f: impl Fn(&Dispatch) -> R) -> R {
+        match parent.with_subscriber(|(_, dispatch)| dispatch.clone()) {
+            Some(dispatch) => f(&dispatch),
+            None => self.with_dispatch(f),
+        }
+    }
+
+    fn logger(&self, origin: Origin) -> Logger<'_> {
+        let task = task::registry().ok().and_then(|registry| registry.get(origin.task));
+        Logger {
+            process: &self.name,
+            pid: self.pid.load(Ordering::Relaxed),
+            task: task.filter(|_| origin.call != 0).map(|entry| entry.name),
+            call: origin.call,
+        }
+    }
+
+    fn event(&self, known: Known, origin: Origin, parent: &Span, values: &Values<'_>) {
+        let site = known.site;
+        self.with_dispatch_of(parent, |dispatch| {
+            if site.is_wanted_by(dispatch) {
+                site.with_values(&known.fitting(values), Some(&self.logger(origin)), |values| {
+                    dispatch.event(&Event::new_child_of(parent.id(), site.metadata(), values));
+                });
+            }
+        });
+    }
+
+    fn span(&self, known: Known, origin: Origin, parent: Span, values: &Values<'_>) -> OpenSpan {
+        let site = known.site;
+        let made = self.with_dispatch_of(&parent, |dispatch| {
+            site.is_wanted_by(dispatch).then(|| {
+                site.with_values(&known.fitting(values), Some(&self.logger(origin)), |values| {
+                    dispatcher::with_default(dispatch, || {
+                        Span::child_of(parent.id(), site.metadata(), values)
+                    })
+                })
+            })
+        });
+        match made {
+            Some(span) => OpenSpan { span, own: true, known },
+            None => OpenSpan { span: parent, own: false, known },
+        }
+    }
+}
+
+fn known(reading: &Reading, site: &SiteRef<'_>) -> Option<Known> {
+    match site {
+        SiteRef::Number(number) => reading.sites.get(number).copied(),
+        SiteRef::Inline(description) => Some(Known::of(description)),
+    }
+}
+
+fn wish(site: &'static Site) -> Wish {
+    if site.is_unwanted() { Wish::Unwanted } else { Wish::Wanted }
+}
+
+fn leave(open: &OpenSpan) {
+    open.span.with_subscriber(|(id, dispatch)| dispatch.exit(id));
+}

@@ -1,0 +1,17 @@
+//! What children log, passed on to this process's subscribers.
+//!
+//! A child writes its events and spans into a ring in the memory it shares with its
+//! parent; a thread of the parent's reads the rings of all children and hands what it
+//! finds to the subscriber there. Knows no process and no pool.
+
+mod forward;
+mod inbox;
+mod reader;
+mod record;
+mod ring;
+mod site;
+
+pub(crate) use forward::{attach, install, while_starting};
+pub(crate) use inbox::{Inbox, LoggedCall, listener};
+pub(crate) use reader::{caught_up, settle};
+pub(crate) use ring::{HasRing, RING_LEN};

@@ -1,0 +1,229 @@
+//! Callsites of children, made known to this process's subscribers as its own.
+//!
+//! A subscriber holds on to a callsite for ever, so each is made once a program and never
+//! let go; how many there are is bounded, since children may make them up.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tracing::Dispatch;
+use tracing::callsite::{self, Callsite, Identifier};
+use tracing::field::{DisplayValue, Field, FieldSet, ValueSet, display};
+use tracing::metadata::{Kind, Metadata};
+use tracing::subscriber::Interest;
+
+use super::reader;
+use super::record::{Description, MAX_FIELDS, Value, level_of};
+
+/// Callsites a program makes of its children's; what comes after shares one a level.
+const MAX_KNOWN: usize = 8 * 1024;
+
+/// What is added to the fields of every event and span: who logged it, in which call.
+pub(super) const OURS: [&str; 4] = ["process.name", "process.pid", "task.name", "task.call"];
+
+const NEVER: u8 = 0;
+const SOMETIMES: u8 = 1;
+const ALWAYS: u8 = 2;
+
+pub(super) struct Site {
+    metadata: OnceLock<Metadata<'static>>,
+    interest: AtomicU8,
+    fields: OnceLock<Vec<Field>>,
+    /// How many of its fields are the child's own.
+    theirs: usize,
+    /// It stands for those there is no room for: of their fields only a message is kept.
+    pub(super) is_shared: bool,
+}
+
+impl Site {
+    /// The site of such a description.
+    pub(super) fn of(description: &Description<&str>) -> &'static Site {
+        static KNOWN: Mutex<Option<HashMap<Description<String>, &'static Site>>> = Mutex::new(None);
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get_or_insert_default();
+        let key = description.map(|text| (*text).to_owned());
+        if let Some(site) = known.get(&key) {
+            return site;
+        }
+        if known.len() < MAX_KNOWN {
+            let site = Site::new(&key, false);
+            known.insert(key, site);
+            return site;
+        }
+        let shared = Description {
+            level: description.level,
+            is_span: description.is_span,
+            line: None,
+            name: "one of too many".to_owned(),
+            target: "procpool".to_owned(),
+            file: None,
+            module: None,
+            fields: vec!["message".to_owned()],
+        };
+        known.entry(shared).or_insert_with_key(|shared| Site::new(shared, true))
+    }
+
+    fn new(description: &Description<String>, is_shared: bool) -> &'static Site {
+        fn leak(text: &str) -> &'static str {
+            Box::leak(Box::from(text))
+        }
+        let mut names: Vec<&'static str> = description.fields.iter().map(|f| leak(f)).collect();
+        let theirs = names.len();
+        // A child that passes on its own child's has said already whose it is.
+        if !names.contains(&OURS[0]) {
+            names.extend(OURS);
+        }
+        let site: &'static Site = Box::leak(Box::new(Site {
+            metadata: OnceLock::new(),
+            interest: AtomicU8::new(SOMETIMES),
+            fields: OnceLock::new(),
+            theirs,
+            is_shared,
+        }));
+        let fields = FieldSet::new(Vec::leak(names), Identifier(site));
+        site.fields.get_or_init(|| fields.iter().collect());
+        site.metadata.get_or_init(|| {
+            Metadata::new(
+                leak(&description.name),
+                leak(&description.target),
+                level_of(description.level).unwrap_or(tracing::Level::ERROR),
+                description.file.as_deref().map(leak),
+                description.line,
+                description.module.as_deref().map(leak),
+                fields,
+                if description.is_span { Kind::SPAN } else { Kind::EVENT },
+            )
+        });
+        callsite::register(site);
+        site
+    }
+
+    pub(super) fn metadata(&'static self) -> &'static Metadata<'static> {
+        known(&self.metadata)
+    }
+
+    /// Whether nobody at all wants what comes from here.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.interest.load(Ordering::Relaxed) == NEVER
+    }
+
+    /// Whether this subscriber wants it; to be asked on the thread that then logs.
+    pub(super) fn is_wanted_by(&'static self, dispatch: &Dispatch) -> bool {
+        match self.interest.load(Ordering::Relaxed) {
+            NEVER => false,
+            ALWAYS => true,
+            _ => dispatch.enabled(self.metadata()),
+        }
+    }
+
+    /// Calls `f` with values of this site's fields; those that say who logs only with a
+    /// `logger`.
+    pub(super) fn with_values<R>(
+        &'static self,
+        values: &[(usize, Value<'_>)],
+        logger: Option<&Logger<'_>>,
+        f: impl FnOnce(&ValueSet<'_>) -> R,
+    ) -> R {
+        let fields = known(&self.fields);
+        let held: Vec<(usize, Held<'_>)> = values
+            .iter()
+            .filter(|(index, _)| *index < self.theirs)
+            .map(|(index, value)| (*index, Held::from(*value)))
+            .collect();
+        let pid = logger.map(|l| u64::from(l.pid));
+        let call = logger.map(|l| l.call).filter(|call| *call != 0);
+        let ours: [Option<&dyn tracing::Value>; OURS.len()] = [
+            logger.map(|l| &l.process as _),
+            pid.as_ref().map(|pid| pid as _),
+            logger.and_then(|l| l.task.as_ref()).map(|task| task as _),
+            call.as_ref().map(|call| call as _),
+        ];
+        let mut all: [(&Field, Option<&dyn tracing::Value>); MAX_FIELDS + OURS.len()] =
+            [(&fields[0], None); MAX_FIELDS + OURS.len()];
+        for (place, (index, value)) in all.iter_mut().zip(&held) {
+            *place = (&fields[*index], Some(value.as_value()));
+        }
+        let mine = all[held.len()..].iter_mut().zip(fields[self.theirs..].iter().zip(ours));
+        for (place, (field, value)) in mine {
+            *place = (field, value);
+        }
+        f(&self.metadata().fields().value_set(&all))
+    }
+}
+
+/// Filled in before anybody has the site.
+fn known<T>(cell: &OnceLock<T>) -> &T {
+    match cell.get() {
+        Some(value) => value,
+        None => unreachable!("a site is made with all its parts"),
+    }
+}
+
+/// Who logged something, and in which call.
+pub(super) struct Logger<'a> {
+    pub(super) process: &'a str,
+    pub(super) pid: u32,
+    pub(super) task: Option<&'static str>,
+    /// 0 is none.
+    pub(super) call: u64,
+}
+
+/// A value in a form that subscribers take.
+enum Held<'a> {
+    F64(f64),
+    I64(i64),
+    U64(u64),
+    I128(i128),
+    U128(u128),
+    Bool(bool),
+    Str(&'a str),
+    Debug(DisplayValue<&'a str>),
+}
+
+impl<'a> From<Value<'a>> for Held<'a> {
+    fn from(value: Value<'a>) -> Self {
+        match value {
+            Value::F64(v) => Held::F64(v),
+            Value::I64(v) => Held::I64(v),
+            Value::U64(v) => Held::U64(v),
+            Value::I128(v) => Held::I128(v),
+            Value::U128(v) => Held::U128(v),
+            Value::Bool(v) => Held::Bool(v),
+            Value::Str(v) => Held::Str(v),
+            Value::Debug(v) => Held::Debug(display(v)),
+        }
+    }
+}
+
+impl Held<'_> {
+    fn as_value(&self) -> &dyn tracing::Value {
+        match self {
+            Held::F64(v) => v,
+            Held::I64(v) => v,
+            Held::U64(v) => v,
+            Held::I128(v) => v,
+            Held::U128(v) => v,
+            Held::Bool(v) => v,
+            Held::Str(v) => v,
+            Held::Debug(v) => v,
+        }
+    }
+}
+
+impl Callsite for Site {
+    fn set_interest(&self, interest: Interest) {
+        let interest = match () {
+            () if interest.is_never() => NEVER,
+            () if interest.is_always() => ALWAYS,
+            () => SOMETIMES,
+        };
+        if self.interest.swap(interest, Ordering::Relaxed) != interest {
+            reader::filter_changed();
+        }
+    }
+
+    fn metadata(&self) -> &Metadata<'_> {
+        known(&self.metadata)
+    }
+}
