@@ -76,7 +76,7 @@ pub use pool::{
 pub use process::{
     CurrentProcess, Error, ErrorKind, ExitReason, Limits, Obituary, ParentProcess, Process,
     ProcessBuilder, ProcessHandle, Progress, ResourceUsage, Sentinel, Stderr, Stdout, TimeoutPhase,
-    active_children, current_process, init, on_exit, parent_process,
+    active_children, current_process, init, log_to_stderr, on_exit, parent_process,
 };
 #[cfg(feature = "macros")]
 pub use procpool_macros::{main, task, task_fn, test};

@@ -47,12 +47,8 @@ thread_local! {
 
 /// Has this process's log written to the ring in `block`, once it is installed.
 pub(crate) fn attach(block: Arc<dyn HasRing>, ringer: Ringer) {
-    let _ = FORWARD.set(Forward {
-        block,
-        ringer,
-        writing: Mutex::new(()),
-        sites: RwLock::default(),
-    });
+    let _ =
+        FORWARD.set(Forward { block, ringer, writing: Mutex::new(()), sites: RwLock::default() });
 }
 
 /// Runs what may set a subscriber or a logger of its own, with ours in its place
@@ -68,7 +64,10 @@ pub(crate) fn while_starting<R>(f: impl FnOnce() -> R) -> R {
 /// or a logger of its own by now: that stays.
 pub(crate) fn install() {
     if let (Some(ours), Some(forward)) = (subscriber(), FORWARD.get()) {
-        let _ = dispatcher::set_global_default(ours);
+        if dispatcher::set_global_default(ours).is_err() {
+            // Ours is gone, and what it wanted with it.
+            tracing::callsite::rebuild_interest_cache();
+        }
         if log::set_logger(forward).is_ok() {
             log::set_max_level(log::LevelFilter::Trace);
         }
@@ -102,8 +101,22 @@ impl Forward {
 
     fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
         let ring = self.ring();
-        level_number(*metadata.level()) <= ring.wanted()
-            && ring.wish(self.local(metadata).number) != Wish::Unwanted
+        if level_number(*metadata.level()) > ring.wanted() {
+            return false;
+        }
+        let local = self.local(metadata);
+        match ring.wish(local.number) {
+            Wish::Wanted => true,
+            Wish::Unwanted => false,
+            Wish::Unknown => {
+                // The parent hears of it before anything is logged there: whoever only
+                // asks `enabled!` wants an answer, too.
+                if local.number < MAX_SITES && !local.told.load(Ordering::Acquire) {
+                    self.write_with_site(Some((local, metadata)), |_| {});
+                }
+                true
+            }
+        }
     }
 
     /// Has a record put together and writes it.
@@ -128,11 +141,14 @@ impl Forward {
         let (record, description) = buffer.split_at(end);
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let ring = self.ring();
-        let written = match untold {
-            Some(_) => ring.push(&[description, record]),
-            None => ring.push(&[record]),
+        let records = [description, record];
+        let written = match (description, record) {
+            ([], []) => true,
+            ([], _) => ring.push(&records[1..]),
+            (_, []) => ring.push(&records[..1]),
+            _ => ring.push(&records),
         };
-        if !written {
+        if !(written || record.is_empty()) {
             ring.lose();
         }
         drop(writing);

@@ -199,6 +199,15 @@ impl Inbox {
 
     /// Passes on what there is, at most about a ring's worth; whether there was anything.
     pub(super) fn drain(&self) -> bool {
+        // As this thread's default: while a program has only one subscriber, `tracing` asks
+        // that of the thread that makes a callsite known, and nobody else.
+        match &self.dispatch {
+            Some(dispatch) => dispatcher::with_default(dispatch, || self.drain_here()),
+            None => self.drain_here(),
+        }
+    }
+
+    fn drain_here(&self) -> bool {
         let mut reading = lock(&self.reading);
         if reading.broken {
             return false;

@@ -10,8 +10,10 @@ mod reader;
 mod record;
 mod ring;
 mod site;
+mod to_stderr;
 
 pub(crate) use forward::{attach, install, while_starting};
 pub(crate) use inbox::{Inbox, LoggedCall, listener};
 pub(crate) use reader::{caught_up, settle};
 pub(crate) use ring::{HasRing, RING_LEN};
+pub(crate) use to_stderr::{Taken, show_on_stderr};

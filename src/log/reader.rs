@@ -244,7 +244,16 @@ impl Callsite for FilterWatch {
         self.metadata.get_or_init(|| {
             let fields = FieldSet::new(&[], Identifier(&FILTER));
             let (name, target) = ("filter", "procpool");
-            Metadata::new(name, target, tracing::Level::TRACE, None, None, None, fields, Kind::EVENT)
+            Metadata::new(
+                name,
+                target,
+                tracing::Level::TRACE,
+                None,
+                None,
+                None,
+                fields,
+                Kind::EVENT,
+            )
         })
     }
 }

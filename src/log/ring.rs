@@ -173,11 +173,7 @@ impl<'a> Ring<'a> {
 
     /// Calls `f` with a batch of records behind the `read` bytes read so far, and moves
     /// that on; gives whether there was one. The room is free again afterwards.
-    pub(super) fn read(
-        &self,
-        read: &mut u64,
-        mut f: impl FnMut(&[u8]),
-    ) -> Result<bool, Scribbled> {
+    pub(super) fn read(&self, read: &mut u64, mut f: impl FnMut(&[u8])) -> Result<bool, Scribbled> {
         let there = self.written().wrapping_sub(*read);
         if there > DATA_LEN as u64 {
             return Err(Scribbled);

@@ -80,6 +80,7 @@ pub(super) fn run() -> ! {
                 }
                 drop(worker);
                 at_exit::run();
+                tracing::info!(target: "procpool", code, "process exits");
                 std::process::exit(code)
             }
             Err(stop) => stop,

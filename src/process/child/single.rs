@@ -10,6 +10,7 @@ impl Worker {
     pub(super) fn run_once(&mut self, end: &mut WorkerEnd) -> Result<i32, Stop> {
         let OwnedCall { slot, id, meta, args, entry } = self.first_call(end)?;
         self.block.begin(slot, id);
+        tracing::info!(target: "procpool", task = entry.name, "process calls its task");
         let result = self
             .run_alone(entry, args, current(slot, id, meta))
             .and_then(|payload| admit(payload.len(), self.max_message).map(|()| payload));

@@ -9,8 +9,8 @@ mod process;
 mod socket;
 
 pub(crate) use advice::advise_huge;
-pub(super) use memory::{check_memory_file, memory_file};
 pub(crate) use doorbell::{Doorbell, Ringer};
+pub(super) use memory::{check_memory_file, memory_file};
 pub(crate) use orphan::{arm_group_death, arm_parent_death};
 pub(crate) use poll::Poller;
 pub(super) use process::{collect, cpu_time, own_image, peek, process_handle, send_signal};

@@ -9,8 +9,8 @@ mod process;
 mod socket;
 
 pub(crate) use advice::advise_huge;
-pub(super) use memory::{check_memory_file, memory_file};
 pub(crate) use doorbell::{Doorbell, Ringer};
+pub(super) use memory::{check_memory_file, memory_file};
 pub(crate) use orphan::{arm_group_death, arm_parent_death, own_process_handle};
 pub(crate) use poll::Poller;
 pub(crate) use process::resident_bytes;
