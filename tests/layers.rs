@@ -10,8 +10,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("task", &["wire"]),
     ("session", &["task", "wire"]),
     ("link", &["session", "wire", "sys"]),
-    ("process", &["link", "session", "task", "wire", "sys"]),
-    ("pool", &["process", "link", "session", "task", "wire", "sys"]),
+    ("log", &["task", "sys"]),
+    ("process", &["log", "link", "session", "task", "wire", "sys"]),
+    ("pool", &["process", "log", "link", "session", "task", "wire", "sys"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -36,6 +36,8 @@ struct Reader {
     inboxes: Mutex<Inboxes>,
     /// Rounds in which every inbox was looked into.
     rounds: watch::Sender<u64>,
+    /// The round that somebody waits for.
+    wanted: AtomicU64,
     running: AtomicBool,
 }
 
@@ -46,7 +48,11 @@ struct Inboxes {
 }
 
 static READER: OnceLock<Reader> = OnceLock::new();
-static FILTER: FilterWatch = FilterWatch { metadata: OnceLock::new(), changes: AtomicU64::new(0) };
+static FILTER: FilterWatch = FilterWatch {
+    metadata: OnceLock::new(),
+    changes: AtomicU64::new(0),
+    known: AtomicBool::new(false),
+};
 
 /// The program's reader, made at first use; its thread comes when there is somebody who
 /// wants to hear anything.
@@ -61,6 +67,7 @@ fn reader() -> io::Result<&'static Reader> {
         poller,
         inboxes: Mutex::default(),
         rounds: watch::Sender::new(0),
+        wanted: AtomicU64::new(0),
         running: AtomicBool::new(false),
     });
     callsite::register(&FILTER);
@@ -118,7 +125,6 @@ pub(crate) async fn caught_up() {
         return;
     }
     let mut rounds = reader.rounds.subscribe();
-    reader.poller.ring();
     let caught_up = rounds.wait_for(|round| *round >= target);
     let _ = tokio::time::timeout(LAST_WORDS, caught_up).await;
 }
@@ -129,17 +135,19 @@ pub(crate) fn settle() {
         return;
     };
     let deadline = Instant::now() + LAST_WORDS;
-    reader.poller.ring();
     while *reader.rounds.borrow() < target && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// The round after which all that there is now has been read. (One may be under way that
-/// has passed some inboxes already.)
+/// The round after which all that there is now has been read, asked for. (One may be
+/// under way that has passed some inboxes already.)
 fn target() -> Option<(&'static Reader, u64)> {
     let reader = READER.get().filter(|reader| reader.is_running())?;
-    Some((reader, *reader.rounds.borrow() + 2))
+    let target = *reader.rounds.borrow() + 2;
+    reader.wanted.fetch_max(target, Ordering::AcqRel);
+    reader.poller.ring();
+    Some((reader, target))
 }
 
 fn level() -> u8 {
@@ -202,13 +210,18 @@ impl Reader {
                     self.let_go(*key);
                 }
             }
-            wait = if any || inboxes.iter().any(|(_, inbox)| inbox.sleep()) {
+            let mut round = 0;
+            self.rounds.send_modify(|rounds| {
+                *rounds += 1;
+                round = *rounds;
+            });
+            wait = if round < self.wanted.load(Ordering::Acquire) {
+                Some(Duration::ZERO)
+            } else if any || inboxes.iter().any(|(_, inbox)| inbox.sleep()) {
                 Some(LOOK_EVERY)
             } else {
                 settling.then_some(SETTLING_STEP)
             };
-            drop(inboxes);
-            self.rounds.send_modify(|rounds| *rounds += 1);
         }
     }
 
@@ -233,11 +246,15 @@ impl Reader {
 struct FilterWatch {
     metadata: OnceLock<Metadata<'static>>,
     changes: AtomicU64,
+    known: AtomicBool,
 }
 
 impl Callsite for FilterWatch {
     fn set_interest(&self, _: Interest) {
-        filter_changed();
+        // The first time it is only made known.
+        if self.known.swap(true, Ordering::AcqRel) {
+            filter_changed();
+        }
     }
 
     fn metadata(&self) -> &Metadata<'_> {
