@@ -359,6 +359,24 @@ terminated: -15
 }
 
 #[test]
+fn logging() {
+    let output = run(Command::new(common::example("logging")));
+    assert!(output.status.success(), "{output:?}");
+    // What libtest and others print goes elsewhere: this is standard error.
+    let text = String::from_utf8_lossy(&output.stderr);
+    let expected = "\
+[INFO/MainProcess] starting a process
+[INFO/Process-1] process calls its task task=\"logging::worker\"
+[INFO/Process-1] doing some work n=1
+[INFO/Process-1] process exits code=0
+[INFO/squares-1] doing some work n=2
+[INFO/squares-1] doing some work n=3
+[WARN/squares-1] that is a lot
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
 fn process_type() {
     prints(
         "process_type",

@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/ledger.rs"]
 mod ledger;
+#[path = "common/recorder.rs"]
+mod recorder;
 #[path = "common/wild/mod.rs"]
 mod wild;
 
@@ -14,7 +16,9 @@ use std::time::Duration;
 use common::os::{self, Death};
 use ledger::{Ledger, note};
 use procpool::{Error, ErrorKind, ProcessPool, Stderr};
+use recorder::Recorder;
 use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
 use wild::{block, send};
 
 procpool::test_hook!();
@@ -628,6 +632,64 @@ fn scribbling_over_the_status_block() {
             assert_eq!(pool.run(square(x)).await.unwrap(), x * x, "seed {seed}");
         }
         pool.shutdown().await.unwrap();
+    });
+}
+
+/// Words of the ring that a child logs into, which is at the end of its block.
+const RING: usize = (4 + 256) * 1024 / 8;
+
+/// Logs, with nonsense in between: in the words that say how much there is, in what is
+/// wanted, and in the records themselves.
+#[procpool::task]
+fn spoil_log(seed: u64) {
+    let mut random = Random(seed);
+    let (_, len) = block();
+    let ring = len - RING;
+    for n in 0..20 {
+        let _in = tracing::info_span!("spoiled", n).entered();
+        tracing::info!(n, "spoiled");
+        let index = match random.below(4) {
+            0 => [0, 8, 16, 24, 32][random.below(5)],
+            1 => 512 + random.below(64),
+            _ => random.below(RING),
+        };
+        let value = match random.below(3) {
+            0 => random.next() >> random.below(64),
+            1 => n * 100,
+            _ => random.next(),
+        };
+        scribble(ring + index, value);
+    }
+}
+
+#[procpool::task]
+fn log_well(n: u64) {
+    tracing::info!(n, "well logged");
+}
+
+#[test]
+fn scribbling_over_the_log_costs_nobody_elses() {
+    let (recorder, dispatch) = Recorder::with(LevelFilter::INFO);
+    let seed = seed();
+    tracing::dispatcher::with_default(&dispatch, || {
+        common::run(|| async {
+            let good = ProcessPool::builder().workers(1).name("good").build().await.unwrap();
+            let mut random = Random(seed);
+            for n in 0..40 {
+                let bad = ProcessPool::builder().workers(1).name("bad").build().await.unwrap();
+                bad.run(spoil_log(random.next())).await.unwrap();
+                good.run(log_well(n)).await.unwrap();
+                // Whatever it logged, its results are another matter.
+                assert_eq!(bad.run(square(3)).await.unwrap(), 9);
+                bad.shutdown().await.unwrap();
+            }
+            good.shutdown().await.unwrap();
+            let events = recorder.events();
+            let good = events.iter().filter(|e| e.text("process.name") == "good-1");
+            let good: Vec<u64> = good.map(|e| e.text("n").parse().unwrap()).collect();
+            assert_eq!(good, (0..40).collect::<Vec<_>>());
+            assert!(events.iter().any(|e| e.message().contains("nonsense")), "it is told");
+        });
     });
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::os::Death;
 use kit::{Gate, builder};
-use procpool::{Process, ProcessPool};
+use procpool::{Process, ProcessPool, Stderr, Stdout};
 use recorder::{Recorder, Seen};
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Instrument, Level, debug, error, info, info_span, trace, warn};
@@ -215,6 +215,8 @@ fn a_process_logs_too_and_so_do_its_children() {
         let theirs = events.iter().find(|e| e.message() == "generation 0").unwrap();
         assert_eq!(theirs.target, "logging");
         assert_eq!(name(theirs), "child 1:1", "whose it is stays");
+        assert_eq!(theirs.text("process.via"), "parent", "and who says so is told");
+        assert!(!own.fields.contains_key("process.via"));
     });
 }
 
@@ -549,5 +551,59 @@ fn whoever_has_a_subscriber_is_told_that_it_needs_no_other() {
         let error = pool.run(log_to_stderr_in_a_child()).await.unwrap();
         assert!(error.contains("log_to_stderr") && error.contains("subscriber"), "{error}");
         pool.shutdown().await.unwrap();
+    });
+}
+
+#[procpool::task]
+fn print(x: u64, death: Option<Death>) {
+    use std::io::Write;
+    // Past libtest, which takes `println!` of a test.
+    let mut out = std::io::stdout();
+    writeln!(out, "out {x}\nand more").unwrap();
+    eprint!("err {x}\r\nwithout end");
+    if let Some(death) = death {
+        death.strike();
+    }
+}
+
+fn lines(recorder: &Recorder, target: &str) -> Vec<Seen> {
+    let of_ours = |e: &Seen| e.target == target && !e.message().starts_with("running ");
+    let lines = recorder.events().into_iter().filter(of_ours);
+    lines.filter(|e| !e.message().is_empty()).collect()
+}
+
+#[test]
+fn printed_lines_can_be_events() {
+    recorded(LevelFilter::INFO, |recorder| async move {
+        let pool = builder(1).name("print").stdout(Stdout::Events).stderr(Stderr::Events);
+        let pool = pool.build().await.unwrap();
+        pool.run(print(1, None)).await.unwrap();
+        let error = pool.run(print(2, Some(Death::Kill))).await.unwrap_err();
+        let obituary = error.obituary().unwrap();
+        let tail = String::from_utf8_lossy(&obituary.stderr_tail);
+        assert!(tail.ends_with("err 2\r\nwithout end"), "kept as well: {tail:?}");
+        pool.shutdown().await.unwrap();
+        let out = lines(&recorder, "procpool::stdout");
+        let messages: Vec<_> = out.iter().map(Seen::message).collect();
+        assert_eq!(messages, ["out 1", "and more", "out 2", "and more"]);
+        assert!(out.iter().all(|e| e.level == Level::INFO && e.text("process.name") == "print-1"));
+        let err = lines(&recorder, "procpool::stderr");
+        let messages: Vec<_> = err.iter().map(Seen::message).collect();
+        assert_eq!(messages, ["err 1", "without enderr 2", "without end"]);
+        assert!(err.iter().all(|e| e.level == Level::WARN && !e.text("process.pid").is_empty()));
+    });
+}
+
+#[test]
+fn what_a_process_prints_can_be_events() {
+    recorded(LevelFilter::INFO, |recorder| async move {
+        let process = Process::builder(print(7, None)).stdout(Stdout::Events).name("printer");
+        let process = process.stderr(Stderr::Null).start().await.unwrap();
+        process.join().await;
+        let out = lines(&recorder, "procpool::stdout");
+        let messages: Vec<_> = out.iter().map(Seen::message).collect();
+        assert_eq!(messages, ["out 7", "and more"]);
+        assert!(out.iter().all(|e| e.text("process.name") == "printer"));
+        assert!(lines(&recorder, "procpool::stderr").is_empty());
     });
 }

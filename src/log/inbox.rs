@@ -1,6 +1,6 @@
 //! What one child logs, as its parent gets it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use tracing::dispatcher::{self, Dispatch};
 use tracing::subscriber::NoSubscriber;
 use tracing::{Event, Level, Span};
 
+use super::lines::PrintedOn;
 use super::reader;
 use super::record::{self, Description, Origin, Record, SiteRef, Values, Within};
 use super::ring::{HasRing, MAX_SITES, Ring, Scribbled, Wish};
@@ -19,6 +20,8 @@ use crate::task::{self, catch};
 
 /// Spans of one child that may be open at a time; more are left out.
 const MAX_SPANS: usize = 16 * 1024;
+/// Bytes of lines that may wait to be logged; more are left out.
+const MAX_PRINTED: usize = 256 * 1024;
 /// How often it is told that something was lost.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,7 @@ pub(crate) struct Inbox {
     /// Bytes of the ring that are done with.
     read: AtomicU64,
     reading: Mutex<Reading>,
+    printed: Mutex<Printed>,
     ended: AtomicBool,
 }
 
@@ -48,6 +52,14 @@ struct CallSpan {
     span: Span,
     /// Up to where it may still be needed, once the call has ended.
     until: Option<u64>,
+}
+
+/// Lines that wait for the reading thread.
+#[derive(Default)]
+struct Printed {
+    lines: VecDeque<(PrintedOn, String)>,
+    bytes: usize,
+    lost: u64,
 }
 
 #[derive(Default)]
@@ -132,6 +144,7 @@ impl Inbox {
             calls: Mutex::default(),
             read: AtomicU64::new(0),
             reading: Mutex::default(),
+            printed: Mutex::default(),
             ended: AtomicBool::new(false),
         });
         reader::add(&inbox)?;
@@ -161,6 +174,23 @@ impl Inbox {
             drop(ended);
         } else if let Some(call) = calls.get_mut(&call) {
             call.until = Some(written);
+        }
+    }
+
+    /// Has a line that the child printed logged.
+    pub(crate) fn print(&self, on: PrintedOn, line: String) {
+        let mut printed = lock(&self.printed);
+        let bytes = size_of::<String>() + line.len();
+        if printed.bytes + bytes > MAX_PRINTED {
+            printed.lost += 1;
+            return;
+        }
+        let first = printed.lines.is_empty();
+        printed.bytes += bytes;
+        printed.lines.push_back((on, line));
+        drop(printed);
+        if first {
+            reader::wake();
         }
     }
 
@@ -208,6 +238,43 @@ impl Inbox {
     }
 
     fn drain_here(&self) -> bool {
+        let printed = self.drain_printed();
+        self.drain_ring() || printed
+    }
+
+    fn drain_printed(&self) -> bool {
+        let lines = {
+            let mut printed = lock(&self.printed);
+            printed.bytes = 0;
+            std::mem::take(&mut printed.lines)
+        };
+        let any = !lines.is_empty();
+        for (on, line) in lines {
+            drop(catch(|| self.log_line(on, &line)));
+        }
+        any
+    }
+
+    fn log_line(&self, on: PrintedOn, line: &str) {
+        let pid = self.pid.load(Ordering::Relaxed);
+        macro_rules! log_line {
+            ($target:literal, $level:ident) => {
+                tracing::event!(
+                    target: $target,
+                    Level::$level,
+                    process.name = self.name,
+                    process.pid = pid,
+                    "{line}"
+                )
+            };
+        }
+        match on {
+            PrintedOn::Stdout => log_line!("procpool::stdout", INFO),
+            PrintedOn::Stderr => log_line!("procpool::stderr", WARN),
+        }
+    }
+
+    fn drain_ring(&self) -> bool {
         let mut reading = lock(&self.reading);
         if reading.broken {
             return false;
@@ -271,7 +338,7 @@ impl Inbox {
     }
 
     fn tell_lost(&self, reading: &mut Reading) {
-        let lost = self.ring().lost();
+        let lost = self.ring().lost().saturating_add(lock(&self.printed).lost);
         if lost == reading.lost || reading.told.is_some_and(|at| at.elapsed() < TELL_EVERY) {
             return;
         }
@@ -288,7 +355,7 @@ impl Inbox {
             tracing::event!(
                 target: "procpool",
                 Level::WARN,
-                process.name = %self.name,
+                process.name = self.name,
                 process.pid = pid,
                 lost,
                 "{what}"

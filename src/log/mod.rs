@@ -6,6 +6,7 @@
 
 mod forward;
 mod inbox;
+mod lines;
 mod reader;
 mod record;
 mod ring;
@@ -14,6 +15,7 @@ mod to_stderr;
 
 pub(crate) use forward::{attach, install, while_starting};
 pub(crate) use inbox::{Inbox, LoggedCall, listener};
+pub(crate) use lines::{Lines, PrintedOn};
 pub(crate) use reader::{caught_up, settle};
 pub(crate) use ring::{HasRing, RING_LEN};
 pub(crate) use to_stderr::{Taken, show_on_stderr};

@@ -108,7 +108,9 @@ impl<'a> Ring<'a> {
     /// Appends all records or none; false if there is no room.
     pub(super) fn push(&self, records: &[&[u8]]) -> bool {
         let written = self.word(WRITTEN).load(Relaxed);
-        let free = DATA_LEN as u64 - written.wrapping_sub(self.word(READ).load(Acquire));
+        let unread = written.wrapping_sub(self.word(READ).load(Acquire));
+        // More than there can be: its own process has written over it by mistake.
+        let free = (DATA_LEN as u64).saturating_sub(unread);
         let needed: usize = records.iter().map(|r| PREFIX + r.len()).sum();
         if needed as u64 > free {
             return false;
@@ -117,8 +119,8 @@ impl<'a> Ring<'a> {
         for record in records {
             debug_assert!(record.len() <= MAX_RECORD);
             self.put(at, &(record.len() as u32).to_le_bytes());
-            self.put(at + PREFIX as u64, record);
-            at += (PREFIX + record.len()) as u64;
+            self.put(at.wrapping_add(PREFIX as u64), record);
+            at = at.wrapping_add((PREFIX + record.len()) as u64);
         }
         self.word(WRITTEN).store(at, Release);
         true
@@ -127,7 +129,7 @@ impl<'a> Ring<'a> {
     /// Counts a record that found no room.
     pub(super) fn lose(&self) {
         let word = self.word(LOST);
-        word.store(word.load(Relaxed) + 1, Release);
+        word.store(word.load(Relaxed).wrapping_add(1), Release);
     }
 
     /// Whether the parent is to be rung for; true once a sleep.

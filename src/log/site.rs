@@ -21,6 +21,8 @@ const MAX_KNOWN: usize = 8 * 1024;
 
 /// What is added to the fields of every event and span: who logged it, in which call.
 pub(super) const OURS: [&str; 4] = ["process.name", "process.pid", "task.name", "task.call"];
+/// Instead, where the child names a child of its own: who says so.
+pub(super) const VIA: &str = "process.via";
 
 const NEVER: u8 = 0;
 const SOMETIMES: u8 = 1;
@@ -70,8 +72,9 @@ impl Site {
         }
         let mut names: Vec<&'static str> = description.fields.iter().map(|f| leak(f)).collect();
         let theirs = names.len();
-        // A child that passes on its own child's has said already whose it is.
-        if !names.contains(&OURS[0]) {
+        if names.contains(&OURS[0]) {
+            names.push(VIA);
+        } else {
             names.extend(OURS);
         }
         let site: &'static Site = Box::leak(Box::new(Site {
@@ -128,11 +131,12 @@ impl Site {
         let fields = known(&self.fields);
         let held: Vec<(usize, Held<'_>)> = values
             .iter()
-            .filter(|(index, _)| *index < self.theirs)
+            .filter(|(index, _)| *index < self.theirs && fields[*index].name() != VIA)
             .map(|(index, value)| (*index, Held::from(*value)))
             .collect();
         let pid = logger.map(|l| u64::from(l.pid));
         let call = logger.map(|l| l.call).filter(|call| *call != 0);
+        // Of one that is passed on only the first has a field: `VIA`.
         let ours: [Option<&dyn tracing::Value>; OURS.len()] = [
             logger.map(|l| &l.process as _),
             pid.as_ref().map(|pid| pid as _),

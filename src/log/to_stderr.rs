@@ -12,7 +12,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
 use super::record::{level_number, level_of};
-use super::site::OURS;
+use super::site::{OURS, VIA};
 
 /// What is shown: 0 nothing … 5 everything.
 static SHOWN: AtomicU8 = AtomicU8::new(0);
@@ -115,7 +115,7 @@ impl Visit for Line {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             // Who and in which call is more than the line has room for.
-            name if OURS.contains(&name) => Ok(()),
+            name if name == VIA || OURS.contains(&name) => Ok(()),
             name => write!(self.fields, " {name}={value:?}"),
         };
     }

@@ -9,8 +9,8 @@ use super::process_pool::ProcessPool;
 use super::restart::{RestartPolicy, Restarts};
 use super::scheduler::{self, Scheduler};
 use crate::process::{
-    Error, ErrorKind, HELLO_TIMEOUT, Limits, Stderr, Supervisor, current_process, fault_error,
-    next_depth, own_hello,
+    Error, ErrorKind, HELLO_TIMEOUT, Limits, Stderr, Stdout, Supervisor, current_process,
+    fault_error, next_depth, own_hello,
 };
 use crate::sys;
 use crate::task::{self, TaskFn, decode_output};
@@ -190,6 +190,12 @@ impl Builder {
     /// Removes a variable from the workers' environment.
     pub fn env_remove(mut self, key: impl Into<String>) -> Self {
         self.config.surroundings.env.push((key.into(), None));
+        self
+    }
+
+    /// What becomes of the workers' standard output. Default: [`Stdout::Inherit`].
+    pub fn stdout(mut self, stdout: Stdout) -> Self {
+        self.config.surroundings.stdout = stdout;
         self
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Mutex, Once, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::family;
+use super::printed::Pump;
 use super::running::call_back;
-use super::stderr::Pump;
 use crate::log;
 use crate::sys;
 

@@ -18,7 +18,8 @@ use super::error::{Error, ErrorKind, Progress};
 use super::exit::Obituary;
 use super::family;
 use super::status::StatusBlock;
-use super::supervisor::{Child, LaunchSpec, StderrPolicy, Supervisor, Watcher};
+use super::supervisor::{Child, LaunchSpec, Supervisor, Watcher};
+use super::surroundings::Surroundings;
 use super::welcome::{ChildLog, Memory, MemoryHandles, worker_socket};
 use crate::link::{Link, LinkEnd, Local};
 use crate::log::{self, LoggedCall};
@@ -57,7 +58,7 @@ pub(super) struct Plan {
     pub(super) spec: LaunchSpec,
     /// What its events belong into.
     pub(super) span: Span,
-    pub(super) stderr: StderrPolicy,
+    pub(super) surroundings: Surroundings,
 }
 
 pub(super) struct Running {
@@ -109,6 +110,7 @@ impl Running {
         let memory = Memory::create(plan.name.clone(), log::listener());
         let (Memory { block, log }, handles) = memory.map_err(spawn_error)?;
         let local = Local::new(socket).map_err(spawn_error)?;
+        let printed = plan.surroundings.printed(log.inbox());
         let logged = (!plan.span.is_none()).then(|| log.call_begins(CALL, plan.span));
         let link = Link::new(local, plan.hello, plan.welcome.max_message);
         let running = Arc::new_cyclic(|me| Running {
@@ -140,7 +142,7 @@ impl Running {
             let reason = "this process is ending and starts no others".to_owned();
             return Err(Error::new(ErrorKind::Spawn { reason }));
         }
-        supervisor.spawn(running.clone(), 0, Arc::new(plan.spec), plan.stderr, theirs);
+        supervisor.spawn(running.clone(), 0, Arc::new(plan.spec), printed, theirs);
         Ok(running)
     }
 

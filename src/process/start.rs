@@ -187,7 +187,7 @@ impl<R: DeserializeOwned + Send + 'static> ProcessBuilder<R> {
             welcome,
             spec,
             span: Span::current(),
-            stderr: self.surroundings.stderr_policy(),
+            surroundings: self.surroundings,
         })?;
         let unwanted = KillOnDrop(Some(running.clone()));
         running.reached(Stage::Running).await;

@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
-use super::stderr::{Pump, Tail};
-use crate::sys::{self, ChildProcess, ChildSocket, Handle, Poller, Ready, SpawnSpec};
+use super::printed::{Printed, Pump, Tail};
+use crate::sys::{
+    self, ChildProcess, ChildSocket, Handle, OutputPipe, Poller, Ready, SpawnSpec, Spawned,
+};
 use crate::task::catch;
 
 /// The system's waits take only so much (`int` milliseconds before Linux 5.11).
@@ -62,23 +64,12 @@ impl Child {
     }
 }
 
-/// What becomes of a worker's standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StderrPolicy {
-    /// Not captured.
-    Elsewhere,
-    /// The tail is kept, and the whole shown on ours.
-    Forward,
-    /// The tail is kept, nothing is shown.
-    Keep,
-}
-
 enum Command {
     Spawn {
         watcher: Arc<dyn Watcher>,
         token: u64,
         spec: Arc<SpawnSpec>,
-        stderr: StderrPolicy,
+        printed: Printed,
         socket: ChildSocket,
     },
     WakeAt {
@@ -96,7 +87,13 @@ struct Watched {
     child: Arc<ChildProcess>,
     watcher: Arc<dyn Watcher>,
     token: u64,
-    tail: Option<Arc<Tail>>,
+    tails: Tails,
+}
+
+/// What it prints, where that goes through us.
+struct Tails {
+    stdout: Option<Arc<Tail>>,
+    stderr: Option<Arc<Tail>>,
 }
 
 #[derive(Default)]
@@ -132,10 +129,10 @@ impl Supervisor {
         watcher: Arc<dyn Watcher>,
         token: u64,
         spec: Arc<SpawnSpec>,
-        stderr: StderrPolicy,
+        printed: Printed,
         socket: ChildSocket,
     ) {
-        self.send(Command::Spawn { watcher, token, spec, stderr, socket });
+        self.send(Command::Spawn { watcher, token, spec, printed, socket });
     }
 
     /// Has `watcher` ticked at `at`, or earlier if it asked for that before.
@@ -181,8 +178,8 @@ impl Supervisor {
             // One a round, so that a burst of spawns cannot hold up deadlines.
             let command = self.lock().pop_front();
             match command {
-                Some(Command::Spawn { watcher, token, spec, stderr, socket }) => {
-                    self.start(&mut thread, watcher, token, &spec, stderr, socket);
+                Some(Command::Spawn { watcher, token, spec, printed, socket }) => {
+                    self.start(&mut thread, watcher, token, &spec, printed, socket);
                 }
                 Some(Command::WakeAt { watcher, at }) => {
                     thread.wake_at(Arc::downgrade(&watcher), at);
@@ -198,28 +195,27 @@ impl Supervisor {
         watcher: Arc<dyn Watcher>,
         token: u64,
         spec: &SpawnSpec,
-        stderr: StderrPolicy,
+        printed: Printed,
         socket: ChildSocket,
     ) {
         let key = thread.next_key;
         thread.next_key += 1;
-        let started = sys::spawn(spec, socket).and_then(|(child, pipe)| {
-            let tail = match pipe {
-                Some(pipe) => {
-                    Some(Pump::get()?.watch(key, pipe, stderr == StderrPolicy::Forward)?)
-                }
-                None => None,
+        let started = sys::spawn(spec, socket).and_then(|Spawned { child, stdout, stderr }| {
+            let watch = |pipe: Option<OutputPipe>, taker, key| {
+                pipe.map(|pipe| Pump::get()?.watch(key, pipe, taker)).transpose()
             };
+            let stdout = watch(stdout, printed.stdout, 2 * key)?;
+            let stderr = watch(stderr, printed.stderr, 2 * key + 1)?;
             // Dropped on failure, which kills the child.
             self.poller.add(child.handle(), key)?;
-            Ok((Arc::new(child), tail))
+            Ok((Arc::new(child), Tails { stdout, stderr }))
         });
         match started {
-            Ok((child, tail)) => {
+            Ok((child, tails)) => {
                 let handle = Child(child.clone());
                 thread
                     .children
-                    .insert(key, Watched { child, watcher: watcher.clone(), token, tail });
+                    .insert(key, Watched { child, watcher: watcher.clone(), token, tails });
                 survive(|| watcher.spawned(token, Ok(handle)));
             }
             Err(e) => survive(|| watcher.spawned(token, Err(e))),
@@ -237,10 +233,12 @@ impl Supervisor {
         let Some(watched) = thread.children.remove(&key) else {
             return;
         };
-        let stderr_tail = match (&watched.tail, Pump::get()) {
+        let finish = |tail: Option<&Arc<Tail>>| match (tail, Pump::get()) {
             (Some(tail), Ok(pump)) => pump.finish(tail),
             _ => Vec::new(),
         };
+        finish(watched.tails.stdout.as_ref());
+        let stderr_tail = finish(watched.tails.stderr.as_ref());
         let obituary = Obituary {
             reason: exit.into(),
             usage: usage.into(),

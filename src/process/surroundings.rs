@@ -2,12 +2,15 @@
 //! streams and limits.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Error;
 use super::hook::{WORKER_MARK, entry_point};
-use super::supervisor::{LaunchSpec, StderrPolicy};
-use crate::sys::{self, ResourceLimit, StderrMode};
+use super::printed::{Printed, Taker};
+use super::supervisor::LaunchSpec;
+use crate::log::Inbox;
+use crate::sys::{self, ResourceLimit, Stream};
 
 /// Longest time any option may hold: a century.
 pub(crate) const MAX_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -79,6 +82,10 @@ pub enum Stderr {
     Capture,
     /// The same stream as this process's: nothing is kept.
     Inherit,
+    /// Each line is an event of this process's subscriber: at level `WARN`, with the target
+    /// `procpool::stderr` and the fields `process.name` and `process.pid`. Lines of more than
+    /// 8 KiB come in pieces. The last 64 KiB are kept as with `Forward`.
+    Events,
     /// Thrown away.
     Null,
 }
@@ -90,6 +97,10 @@ pub enum Stdout {
     /// The same stream as this process's.
     #[default]
     Inherit,
+    /// Each line is an event of this process's subscriber: at level `INFO`, with the target
+    /// `procpool::stdout` and the fields `process.name` and `process.pid`. Lines of more than
+    /// 8 KiB come in pieces.
+    Events,
     /// Thrown away.
     Null,
 }
@@ -157,20 +168,31 @@ impl Surroundings {
             directory: self.directory.clone(),
             env_clear: self.env_clear,
             env,
-            quiet: self.stdout == Stdout::Null,
+            stdout: match self.stdout {
+                Stdout::Inherit => Stream::Inherit,
+                Stdout::Events => Stream::Pipe,
+                Stdout::Null => Stream::Null,
+            },
             stderr: match self.stderr {
-                Stderr::Forward | Stderr::Capture => StderrMode::Pipe,
-                Stderr::Inherit => StderrMode::Inherit,
-                Stderr::Null => StderrMode::Null,
+                Stderr::Forward | Stderr::Capture | Stderr::Events => Stream::Pipe,
+                Stderr::Inherit => Stream::Inherit,
+                Stderr::Null => Stream::Null,
             },
         })
     }
 
-    pub(crate) fn stderr_policy(&self) -> StderrPolicy {
-        match self.stderr {
-            Stderr::Forward => StderrPolicy::Forward,
-            Stderr::Capture => StderrPolicy::Keep,
-            Stderr::Inherit | Stderr::Null => StderrPolicy::Elsewhere,
+    /// Who takes what a child prints, whose log is `log`.
+    pub(crate) fn printed(&self, log: &Arc<Inbox>) -> Printed {
+        Printed {
+            stdout: match self.stdout {
+                Stdout::Events => Taker::Log(log.clone()),
+                Stdout::Inherit | Stdout::Null => Taker::Nobody,
+            },
+            stderr: match self.stderr {
+                Stderr::Forward => Taker::Stderr,
+                Stderr::Events => Taker::Log(log.clone()),
+                Stderr::Capture | Stderr::Inherit | Stderr::Null => Taker::Nobody,
+            },
         }
     }
 }

@@ -39,6 +39,10 @@ impl Deref for ChildLog {
 }
 
 impl ChildLog {
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.0
+    }
+
     /// What the call logs belongs into `span`, until the value is dropped.
     pub(crate) fn call_begins(&self, call: u64, span: Span) -> LoggedCall {
         LoggedCall::begins(&self.0, call, span)

@@ -22,7 +22,7 @@ pub(crate) use exit::{RawExit, Usage, exception_deed};
 pub(crate) use limit::ResourceLimit;
 pub(crate) use poll::Ready;
 pub(crate) use shm::SharedBlock;
-pub(crate) use spec::{SpawnSpec, StderrMode};
+pub(crate) use spec::{SpawnSpec, Spawned, Stream};
 #[cfg(unix)]
 pub(crate) use unix::*;
 #[cfg(windows)]

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Where a child's standard error goes.
+use super::{ChildProcess, OutputPipe};
+
+/// Where a standard stream of a child's goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StderrMode {
+pub(crate) enum Stream {
     Inherit,
     Null,
     /// Into a pipe whose reading end [`spawn`](super::spawn) returns.
@@ -23,7 +25,14 @@ pub(crate) struct SpawnSpec {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) env_clear: bool,
     pub(crate) env: Vec<(OsString, Option<OsString>)>,
-    /// Its standard output is thrown away.
-    pub(crate) quiet: bool,
-    pub(crate) stderr: StderrMode,
+    pub(crate) stdout: Stream,
+    pub(crate) stderr: Stream,
+}
+
+/// A child that was started, with the ends of its pipes.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) child: ChildProcess,
+    pub(crate) stdout: Option<OutputPipe>,
+    pub(crate) stderr: Option<OutputPipe>,
 }

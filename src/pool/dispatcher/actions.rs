@@ -147,10 +147,10 @@ impl Shared {
         if core.workers.len() <= index {
             core.workers.resize_with(index + 1, || None);
         }
+        let printed = self.config.surroundings.printed(worker.log.inbox());
         core.workers[index] = Some(Arc::new(worker));
         if let Some(me) = self.me.upgrade() {
-            let stderr = self.config.surroundings.stderr_policy();
-            self.supervisor.spawn(me, token(key), self.spec.clone(), stderr, socket);
+            self.supervisor.spawn(me, token(key), self.spec.clone(), printed, socket);
         }
     }
 

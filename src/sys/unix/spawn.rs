@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal};
 use super::platform::{collect, cpu_time, own_image, peek, process_handle, send_signal};
 use super::wait::Wait;
 use super::{ChildSocket, Handle, HandleRef};
-use crate::sys::{RawExit, SpawnSpec, StderrMode, Usage};
+use crate::sys::{RawExit, SpawnSpec, Spawned, Stream, Usage};
 
 /// A started child: who it is and what the parent holds of it.
 #[derive(Debug)]
@@ -30,10 +30,7 @@ pub(crate) struct ChildProcess {
 /// Starts the child with `socket` as its standard input, in a process group of
 /// its own. Must be called from a thread that lives as long as the program:
 /// the parent-death signal is tied to the spawning *thread*.
-pub(crate) fn spawn(
-    spec: &SpawnSpec,
-    socket: ChildSocket,
-) -> io::Result<(ChildProcess, Option<OutputPipe>)> {
+pub(crate) fn spawn(spec: &SpawnSpec, socket: ChildSocket) -> io::Result<Spawned> {
     let mut command = match &spec.program {
         Some(path) => Command::new(path),
         None => {
@@ -56,18 +53,16 @@ pub(crate) fn spawn(
             None => command.env_remove(key),
         };
     }
-    command.args(&spec.args).stdin(Stdio::from(socket)).process_group(0).stderr(
-        match spec.stderr {
-            StderrMode::Inherit => Stdio::inherit(),
-            StderrMode::Null => Stdio::null(),
-            StderrMode::Pipe => Stdio::piped(),
-        },
-    );
-    if spec.quiet {
-        command.stdout(Stdio::null());
-    }
+    let stdio = |stream| match stream {
+        Stream::Inherit => Stdio::inherit(),
+        Stream::Null => Stdio::null(),
+        Stream::Pipe => Stdio::piped(),
+    };
+    command.args(&spec.args).stdin(Stdio::from(socket)).process_group(0);
+    command.stdout(stdio(spec.stdout)).stderr(stdio(spec.stderr));
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);
+    let stdout = child.stdout.take().map(|pipe| OutputPipe(pipe.into()));
     let stderr = child.stderr.take().map(|pipe| OutputPipe(pipe.into()));
     // Not reaped yet, so the pid still names our child.
     let handle = match process_handle(pid) {
@@ -79,13 +74,13 @@ pub(crate) fn spawn(
         }
     };
     let child = ChildProcess { pid, handle, reaped: Mutex::new(false) };
-    if let Some(pipe) = &stderr {
+    for pipe in stdout.iter().chain(&stderr) {
         super::set_nonblocking(pipe.0.as_fd(), true)?;
     }
-    Ok((child, stderr))
+    Ok(Spawned { child, stdout, stderr })
 }
 
-/// The reading end of a child's standard error; never waits.
+/// The reading end of what a child prints; never waits.
 #[derive(Debug)]
 pub(crate) struct OutputPipe(OwnedFd);
 
@@ -208,11 +203,11 @@ mod tests {
             directory: None,
             env_clear: false,
             env: Vec::new(),
-            quiet: false,
-            stderr: StderrMode::Pipe,
+            stdout: Stream::Inherit,
+            stderr: Stream::Pipe,
         };
         let (_ours, theirs) = super::super::pair().unwrap();
-        let (child, stderr) = spawn(&spec, theirs).unwrap();
+        let Spawned { child, stderr, .. } = spawn(&spec, theirs).unwrap();
         (child, stderr.unwrap())
     }
 

@@ -40,7 +40,7 @@ use super::limits::memory;
 use super::output::{OutputPipe, output_pipe};
 use super::pipe::{Peer, duplicate, duplicate_for_child, owned, pseudo_self};
 use super::{ChildSocket, Handle, HandleRef};
-use crate::sys::{RawExit, SpawnSpec, StderrMode, Usage};
+use crate::sys::{RawExit, SpawnSpec, Spawned, Stream, Usage};
 
 /// A started child: who it is and what the parent holds of it.
 #[derive(Debug)]
@@ -54,33 +54,23 @@ pub(crate) struct ChildProcess {
 
 /// Starts the child, which finds `socket` by a name in its environment, in a job
 /// and a console group of its own. It inherits its standard handles and nothing else.
-pub(crate) fn spawn(
-    spec: &SpawnSpec,
-    socket: ChildSocket,
-) -> io::Result<(ChildProcess, Option<OutputPipe>)> {
+pub(crate) fn spawn(spec: &SpawnSpec, socket: ChildSocket) -> io::Result<Spawned> {
     let program = match &spec.program {
         Some(path) => path.clone(),
         None => own_image()?,
     };
     let null_device = OpenOptions::new().read(true).write(true).open("NUL")?;
-    let (output, pipe) = match spec.stderr {
-        StderrMode::Pipe => {
-            let (output, writer) = output_pipe()?;
-            (Some(output), Some(writer))
-        }
-        StderrMode::Inherit | StderrMode::Null => (None, None),
-    };
     let stdin = duplicate_for_child(null_device.as_handle())?;
-    let stdout = if spec.quiet {
-        duplicate_for_child(null_device.as_handle())?
-    } else {
-        standard(STD_OUTPUT_HANDLE, &null_device)?
+    let stream = |stream, number| match stream {
+        Stream::Pipe => {
+            let (output, writer) = output_pipe()?;
+            Ok((duplicate_for_child(writer.as_handle())?, Some(output)))
+        }
+        Stream::Inherit => Ok((standard(number, &null_device)?, None)),
+        Stream::Null => Ok((duplicate_for_child(null_device.as_handle())?, None)),
     };
-    let stderr = match (spec.stderr, &pipe) {
-        (_, Some(pipe)) => duplicate_for_child(pipe.as_handle())?,
-        (StderrMode::Inherit, None) => standard(STD_ERROR_HANDLE, &null_device)?,
-        _ => duplicate_for_child(null_device.as_handle())?,
-    };
+    let (stdout, printed) = stream(spec.stdout, STD_OUTPUT_HANDLE)?;
+    let (stderr, complained): (_, Option<OutputPipe>) = stream(spec.stderr, STD_ERROR_HANDLE)?;
     let job = job()?;
     let inherited = [stdin.as_raw_handle(), stdout.as_raw_handle(), stderr.as_raw_handle()];
     let attributes = AttributeList::of_handles(&inherited)?;
@@ -139,7 +129,7 @@ pub(crate) fn spawn(
     if unsafe { ResumeThread(thread.as_raw_handle()) } == u32::MAX {
         return Err(io::Error::last_os_error());
     }
-    Ok((child, output))
+    Ok(Spawned { child, stdout: printed, stderr: complained })
 }
 
 /// A handle that is signalled when this process ends, for a child to hold; it allows
@@ -437,8 +427,8 @@ mod tests {
                 ("gone".into(), Some("x".into())),
                 ("GONE".into(), None),
             ],
-            quiet: false,
-            stderr: StderrMode::Null,
+            stdout: Stream::Inherit,
+            stderr: Stream::Null,
         };
         let block = String::from_utf16(&environment(&spec, ("PIPE", "name"))).unwrap();
         let variables: Vec<&str> = block.split_terminator('\0').filter(|v| !v.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! Workers' standard error: the last 64 KiB kept, the whole forwarded.
+//! What children print: the last 64 KiB kept, the whole shown or logged.
 //!
 //! One thread for all workers of the program, so that a flood cannot block
 //! supervision and a blocked terminal blocks only those who write to it.
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::at_exit;
+use crate::log::{Inbox, Lines, PrintedOn};
 use crate::sys::{OutputPipe, Poller, Ready};
 
 /// Bytes kept for the obituary.
@@ -24,15 +25,32 @@ pub(super) struct Pump {
     showing: Mutex<()>,
 }
 
+/// Who takes what a child prints.
+#[derive(Clone)]
+pub(crate) enum Taker {
+    Nobody,
+    /// It is shown on our standard error.
+    Stderr,
+    /// It is logged, line by line.
+    Log(Arc<Inbox>),
+}
+
+/// The takers of both streams.
+pub(crate) struct Printed {
+    pub(super) stdout: Taker,
+    pub(super) stderr: Taker,
+}
+
 /// Set only once its thread runs, as the supervisor is.
 static PUMP: Mutex<Option<&'static Pump>> = Mutex::new(None);
 
-/// One worker's standard error.
+/// One stream of one child's.
 pub(super) struct Tail {
     key: u64,
     pipe: OutputPipe,
-    forward: bool,
+    taker: Taker,
     kept: Mutex<VecDeque<u8>>,
+    lines: Mutex<Lines>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,9 +80,10 @@ impl Pump {
         &self,
         key: u64,
         pipe: OutputPipe,
-        forward: bool,
+        taker: Taker,
     ) -> std::io::Result<Arc<Tail>> {
-        let tail = Arc::new(Tail { key, pipe, forward, kept: Mutex::default() });
+        let (kept, lines) = (Mutex::default(), Mutex::default());
+        let tail = Arc::new(Tail { key, pipe, taker, kept, lines });
         lock(&self.pipes).insert(key, tail.clone());
         if let Err(e) = self.poller.add_pipe(&tail.pipe, key) {
             lock(&self.pipes).remove(&key);
@@ -87,9 +106,17 @@ impl Pump {
                 Ok(_) => {}
             }
         }
-        if tail.forward && !rest.is_empty() {
-            lock(&self.rest).append(&mut rest);
-            self.poller.ring();
+        match &tail.taker {
+            Taker::Stderr if !rest.is_empty() => {
+                lock(&self.rest).append(&mut rest);
+                self.poller.ring();
+            }
+            Taker::Log(log) => {
+                tail.log(log, &rest);
+                let last = lock(&tail.lines).end();
+                last.into_iter().for_each(|line| log.print(tail.stream(), line));
+            }
+            _ => {}
         }
         lock(&tail.kept).iter().copied().collect()
     }
@@ -125,11 +152,14 @@ impl Pump {
                             continue;
                         };
                         match tail.read(&mut chunk, OutputPipe::read_now) {
-                            Ok(n) if n > 0 => {
-                                if !tail.forward {
+                            Ok(n) if n > 0 => match &tail.taker {
+                                Taker::Stderr => {}
+                                Taker::Log(log) => {
+                                    tail.log(log, &chunk);
                                     chunk.clear();
                                 }
-                            }
+                                Taker::Nobody => chunk.clear(),
+                            },
                             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
                             _ => {
                                 if lock(&self.pipes).remove(key).is_some() {
@@ -149,6 +179,15 @@ impl Pump {
 }
 
 impl Tail {
+    fn stream(&self) -> PrintedOn {
+        // As supervision numbers them.
+        if self.key.is_multiple_of(2) { PrintedOn::Stdout } else { PrintedOn::Stderr }
+    }
+
+    fn log(&self, log: &Inbox, bytes: &[u8]) {
+        lock(&self.lines).split(bytes, |line| log.print(self.stream(), line));
+    }
+
     /// Reads once and keeps the tail; the bytes are appended to `seen`.
     fn read(
         &self,
