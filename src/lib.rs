@@ -43,8 +43,33 @@
 //! needs first (a logger, a model) goes into [`Builder::initializer`]. A task may
 //! build pools of its own.
 //!
+//! # Logging
+//!
 //! The pool tells what it does by `tracing` events: at `DEBUG` of workers, at `TRACE`
 //! of calls, at `WARN` when something went wrong that no caller hears of.
+//!
+//! What workers and processes log, by `tracing` or by the `log` crate, arrives in the
+//! subscriber that was in force when the pool was built or the process started (or, if
+//! none was, in the one the program sets later): every event and span with its own
+//! level, target, file, line and fields, and with these:
+//!
+//! | field | |
+//! |---|---|
+//! | `process.name`, `process.pid` | who logged it |
+//! | `task.name`, `task.call` | in which call; [`Context::call_id`] is the number |
+//! | `process.via` | instead, for a child of a child: which child of ours passed it on |
+//!
+//! Events and spans of a call are inside the span in which the call was made. They follow the
+//! subscriber's filter, also when that changes (within a few milliseconds); what is not wanted
+//! is not even put into words there. Writing one is a copy into shared memory: it never waits, and what was
+//! written before a crash arrives. What finds no room there (256 KiB a child) is left out, and a `WARN`
+//! event of the target `procpool` says how many (field `lost`). A value takes at most 8 KiB (then "…"), an
+//! event 28 fields. They are handed on by one thread, `procpool-log`: a subscriber that blocks
+//! costs events, and nothing else. [`ProcessPool::join`] and [`ProcessHandle::join`] return when all
+//! is handed on.
+//!
+//! A worker whose initializer sets a subscriber (or a logger) keeps it, and nothing (no records)
+//! arrives here. In a [`Process`] there is no initializer, so there setting one fails.
 //!
 //! # Platform
 //!

@@ -19,6 +19,7 @@ const CPYTHON: &[(&str, &str)] = &[
     ("_TestSubclassingProcess", "test_subclassing test_stderr_flush test_sys_exit"),
     ("TestCloseFds", "test_closefd"),
     ("_TestAtExit", "test_atexit"),
+    ("_TestLogging", "test_enable_logging test_level test_filename"),
     (
         "_TestPool",
         "test_apply test_map test_starmap test_starmap_async test_map_async \
@@ -115,7 +116,7 @@ const CPYTHON: &[(&str, &str)] = &[
     ),
 ];
 
-const FEATURES: &[(char, u32)] = &[('A', 29), ('B', 29), ('C', 36), ('K', 10)];
+const FEATURES: &[(char, u32)] = &[('A', 29), ('B', 29), ('C', 36), ('J', 13), ('K', 10)];
 
 struct Row {
     id: String,

@@ -61,16 +61,8 @@ pub(crate) fn spawn(spec: &SpawnSpec, socket: ChildSocket) -> io::Result<Spawned
     };
     let null_device = OpenOptions::new().read(true).write(true).open("NUL")?;
     let stdin = duplicate_for_child(null_device.as_handle())?;
-    let stream = |stream, number| match stream {
-        Stream::Pipe => {
-            let (output, writer) = output_pipe()?;
-            Ok((duplicate_for_child(writer.as_handle())?, Some(output)))
-        }
-        Stream::Inherit => Ok((standard(number, &null_device)?, None)),
-        Stream::Null => Ok((duplicate_for_child(null_device.as_handle())?, None)),
-    };
-    let (stdout, printed) = stream(spec.stdout, STD_OUTPUT_HANDLE)?;
-    let (stderr, complained): (_, Option<OutputPipe>) = stream(spec.stderr, STD_ERROR_HANDLE)?;
+    let (stdout, printed) = stream(spec.stdout, STD_OUTPUT_HANDLE, &null_device)?;
+    let (stderr, complained) = stream(spec.stderr, STD_ERROR_HANDLE, &null_device)?;
     let job = job()?;
     let inherited = [stdin.as_raw_handle(), stdout.as_raw_handle(), stderr.as_raw_handle()];
     let attributes = AttributeList::of_handles(&inherited)?;
@@ -162,6 +154,22 @@ fn own_image() -> io::Result<PathBuf> {
             Ok(plain.into())
         }
         _ => Ok(path.into()),
+    }
+}
+
+/// What a child is to have as a standard stream; and our end of it, if that is a pipe.
+fn stream(
+    stream: Stream,
+    which: STD_HANDLE,
+    null_device: &File,
+) -> io::Result<(OwnedHandle, Option<OutputPipe>)> {
+    match stream {
+        Stream::Inherit => Ok((standard(which, null_device)?, None)),
+        Stream::Null => Ok((duplicate_for_child(null_device.as_handle())?, None)),
+        Stream::Pipe => {
+            let (output, writer) = output_pipe()?;
+            Ok((duplicate_for_child(writer.as_handle())?, Some(output)))
+        }
     }
 }
 
