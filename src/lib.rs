@@ -106,7 +106,7 @@ pub use process::{
 #[cfg(feature = "macros")]
 pub use procpool_macros::{main, task, task_fn, test};
 pub use task::{
-    Async, Blocking, Call, Context, ExitCode, IntoCall, Task, TaskFn, TaskKind, context,
+    Async, AsyncTask, Blocking, Call, Context, ExitCode, IntoCall, Task, TaskFn, TaskKind, context,
     report_progress, try_context,
 };
 pub use wire::DecodeLimits;

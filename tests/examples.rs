@@ -359,6 +359,21 @@ terminated: -15
 }
 
 #[test]
+fn actor() {
+    prints(
+        "actor",
+        r#"
+deposited: 120
+withdrawn: Ok(70)
+withdrawn: Err("there are only 70")
+after ten at once: 80
+crashed: true
+begun anew: 100
+"#,
+    );
+}
+
+#[test]
 fn logging() {
     let output = run(Command::new(common::example("logging")));
     assert!(output.status.success(), "{output:?}");

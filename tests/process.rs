@@ -10,9 +10,10 @@ use common::os::{self, Death};
 use futures::{StreamExt, TryStreamExt};
 use kit::Gate;
 use procpool::{
-    Async, Call, ErrorKind, ExitCode, ExitReason, Process, ProcessHandle, Stderr, active_children,
-    current_process, parent_process,
+    Async, AsyncTask, Call, ErrorKind, ExitCode, ExitReason, Process, ProcessHandle, Stderr,
+    active_children, current_process, parent_process,
 };
+use serde::{Deserialize, Serialize};
 
 procpool::test_hook!();
 
@@ -545,6 +546,43 @@ fn a_program_that_says_no_hello_is_given_up() {
         let late = matches!(error.kind(), ErrorKind::TimedOut { phase, .. } if *phase == procpool::TimeoutPhase::Starting);
         assert!(late || matches!(error.kind(), ErrorKind::Start { .. }), "{error:?}");
         assert!(active_children().is_empty());
+    });
+}
+
+/// A process with state of its own, which waits.
+#[derive(Serialize, Deserialize)]
+struct Counter {
+    from: u32,
+    steps: u32,
+}
+
+#[procpool::task]
+impl AsyncTask for Counter {
+    type Output = (String, Vec<u32>);
+
+    async fn run(mut self) -> (String, Vec<u32>) {
+        let mut all = Vec::new();
+        for _ in 0..self.steps {
+            tokio::task::yield_now().await;
+            self.from += 1;
+            all.push(self.from);
+        }
+        (current_process().name().to_owned(), all)
+    }
+}
+
+#[test]
+fn a_type_may_be_an_async_process() {
+    common::run(|| async {
+        let counter = Process::builder(Counter { from: 10, steps: 3 }).name("counter");
+        let mut counter = counter.start().await.unwrap();
+        assert_eq!(counter.output().await.unwrap(), ("counter".to_owned(), vec![11, 12, 13]));
+        let pool = kit::pool(1).await;
+        let calls = (0..4).map(|from| pool.run(Counter { from, steps: 1 }));
+        for (from, result) in futures::future::join_all(calls).await.into_iter().enumerate() {
+            assert_eq!(result.unwrap().1, [from as u32 + 1]);
+        }
+        pool.shutdown().await.unwrap();
     });
 }
 

@@ -64,7 +64,6 @@ impl TaskFn {
 
     fn registration(&self) -> Registration<'_> {
         let Self { krate, ident, params, .. } = self;
-        let span = Span::mixed_site();
         let output = self.output();
         let at_output = Span::mixed_site().located_at(output.span());
         let decode = params.iter().enumerate().map(|(index, param)| param.decode(index));
@@ -74,23 +73,7 @@ impl TaskFn {
         let run = quote_spanned!(at_output=> #body(#(#pass),*));
         let private = private(krate);
         let run = if self.is_async {
-            let awaited = quote_spanned!(at_output=> let __result = #run.await;);
-            let put = quote_spanned!(at_output=> __out.put(__result)?;);
-            let boxed = boxed_future(
-                at_output,
-                quote_spanned! {span=>
-                    let mut __owned = __args;
-                    let mut __args = __owned.args();
-                    #(#decode)*
-                    #awaited
-                    let mut __out = #private::Output::new();
-                    #put
-                    ::core::result::Result::Ok(__out.into_encoded())
-                },
-            );
-            quote_spanned! {span=>
-                fn __run(__args: #private::OwnedArgs) -> #private::BoxFuture { #boxed }
-            }
+            async_run(&private, at_output, &quote!(#(#decode)*), &run)
         } else {
             let put = quote_spanned!(at_output=> __out.put(#run));
             blocking_run(&private, quote!(#(#decode)* #put))
@@ -166,9 +149,30 @@ pub(crate) fn blocking_run(private: &TokenStream, statements: TokenStream) -> To
     }
 }
 
-/// The future of an async task; a body that is not `Send` is reported at `span`.
-fn boxed_future(span: Span, statements: TokenStream) -> TokenStream {
-    quote_spanned!(span=> ::std::boxed::Box::pin(async move { #statements }))
+/// The worker's side of an async task, whose future is the expression `run`; one that is not
+/// `Send` is reported at `at`.
+pub(crate) fn async_run(
+    private: &TokenStream,
+    at: Span,
+    decode: &TokenStream,
+    run: &TokenStream,
+) -> TokenStream {
+    let span = Span::mixed_site();
+    let awaited = quote_spanned!(at=> let __result = #run.await;);
+    let put = quote_spanned!(at=> __out.put(__result)?;);
+    let statements = quote_spanned! {span=>
+        let mut __owned = __args;
+        let mut __args = __owned.args();
+        #decode
+        #awaited
+        let mut __out = #private::Output::new();
+        #put
+        ::core::result::Result::Ok(__out.into_encoded())
+    };
+    let boxed = quote_spanned!(at=> ::std::boxed::Box::pin(async move { #statements }));
+    quote_spanned! {span=>
+        fn __run(__args: #private::OwnedArgs) -> #private::BoxFuture { #boxed }
+    }
 }
 
 /// The variable that collects the arguments.

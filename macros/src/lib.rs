@@ -78,10 +78,10 @@ use proc_macro::TokenStream;
 /// that users call (and lint levels hold inside the body too). All others, `#[inline]` and
 /// attribute macros such as `#[tracing::instrument]`, belong to the body, which runs in the worker.
 ///
-/// # On `impl Task for T`
+/// # On `impl Task for T` and `impl AsyncTask for T`
 ///
-/// The value itself is the call: it is sent, and `run` is called on it in the worker. The
-/// registered name is the path of the module and the type.
+/// The value itself is the call: it is sent, and `run` is called on it in the worker; that of an
+/// `AsyncTask` is an `async fn`. The registered name is the path of the module and the type.
 ///
 /// ```ignore
 /// #[derive(serde::Serialize, serde::Deserialize)]

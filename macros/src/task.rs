@@ -12,7 +12,9 @@ use syn::{
     WhereClause,
 };
 
-use crate::expand::{Registration, TaskFn, blocking_run, braces, call, path_name, private};
+use crate::expand::{
+    Registration, TaskFn, async_run, blocking_run, braces, call, path_name, private,
+};
 use crate::options::TaskOptions;
 use crate::params::{GENERIC, NAMED_LIFETIME, Param, Position, refuse_type};
 use crate::text::{Errors, text};
@@ -49,6 +51,8 @@ struct Impl {
     attrs: Vec<Attribute>,
     unsafety: Option<Token![unsafe]>,
     generics: Generics,
+    /// Of `AsyncTask`, not of `Task`.
+    is_async: bool,
     ty: Type,
     body: Group,
 }
@@ -89,7 +93,7 @@ impl Impl {
         let mut generics = input.parse::<Generics>()?;
         input.parse::<Option<Token![!]>>()?;
         // The trait, or the type of an inherent impl.
-        input.parse::<Type>()?;
+        let of = input.parse::<Type>()?;
         if input.parse::<Option<Token![for]>>()?.is_none() {
             return Err(syn::Error::new(
                 impl_token.span(),
@@ -99,7 +103,9 @@ impl Impl {
         let ty = input.parse()?;
         generics.where_clause = input.parse::<Option<WhereClause>>()?;
         let body = braces(input, EXPECTED)?;
-        Ok(Self { attrs, unsafety, generics, ty, body })
+        let is_async = matches!(&of, Type::Path(path)
+            if path.path.segments.last().is_some_and(|last| last.ident == "AsyncTask"));
+        Ok(Self { attrs, unsafety, generics, is_async, ty, body })
     }
 }
 
@@ -228,7 +234,7 @@ fn is_outer(attr: &Attribute) -> bool {
 
 /// What is added to an `impl Task for T`.
 fn task_impl(item: Impl, options: &TaskOptions) -> syn::Result<TokenStream> {
-    let Impl { attrs, unsafety, generics, ty, body } = item;
+    let Impl { attrs, unsafety, generics, is_async, ty, body } = item;
     let mut errors = Errors::default();
     if let Some(unsafety) = unsafety {
         errors.add(unsafety, "`Task` is not an unsafe trait: remove `unsafe`");
@@ -246,10 +252,13 @@ fn task_impl(item: Impl, options: &TaskOptions) -> syn::Result<TokenStream> {
     while let Some(token) = tokens.next() {
         let is_word =
             |token: &TokenTree, word| matches!(token, TokenTree::Ident(ident) if ident == word);
-        if is_word(&token, "async") && tokens.peek().is_some_and(|next| is_word(next, "fn")) {
+        if !is_async
+            && is_word(&token, "async")
+            && tokens.peek().is_some_and(|next| is_word(next, "fn"))
+        {
             errors.add(
                 token,
-                "`Task::run` is a blocking function: remove `async`, or make an `async fn` with #[procpool::task]",
+                "`Task::run` is a blocking function: implement `procpool::AsyncTask` instead, or remove `async`",
             );
         }
     }
@@ -260,18 +269,26 @@ fn task_impl(item: Impl, options: &TaskOptions) -> syn::Result<TokenStream> {
     let at_type = span.located_at(ty.span());
     let private = private(&krate);
     let name = text(&ty);
-    let output = quote_spanned!(at_type=> <#ty as #krate::Task>::Output);
+    let of = if is_async { quote!(#krate::AsyncTask) } else { quote!(#krate::Task) };
+    let output = quote_spanned!(at_type=> <#ty as #of>::Output);
     let decode = quote_spanned!(at_type=> let __value = __args.owned::<#ty>("self")?;);
-    let put = quote_spanned!(at_type=> __out.put(<#ty as #krate::Task>::run(__value)));
+    let run = quote_spanned!(at_type=> <#ty as #of>::run(__value));
+    let (kind, run) = if is_async {
+        (quote!(Async), async_run(&private, at_type, &decode, &run))
+    } else {
+        let put = quote_spanned!(at_type=> __out.put(#run));
+        (quote!(Blocking), blocking_run(&private, quote!(#decode #put)))
+    };
+    let of = if is_async { "AsyncTask" } else { "Task" };
     let entry = Registration {
         krate: &krate,
         name: match &options.name {
             Some(name) => name.to_token_stream(),
             None => path_name(&name),
         },
-        signature: format!("fn({name}) -> <{name} as Task>::Output"),
-        is_async: false,
-        run: blocking_run(&private, quote!(#decode #put)),
+        signature: format!("fn({name}) -> <{name} as {of}>::Output"),
+        is_async,
+        run,
     }
     .entry();
     let call = call(ty.span());
@@ -282,9 +299,9 @@ fn task_impl(item: Impl, options: &TaskOptions) -> syn::Result<TokenStream> {
         #(#conditions)*
         impl #krate::IntoCall for #ty {
             type Output = #output;
-            type Kind = #krate::Blocking;
+            type Kind = #krate::#kind;
 
-            fn into_call(self) -> #krate::Call<#output> {
+            fn into_call(self) -> #krate::Call<#output, #krate::#kind> {
                 let mut #call = #private::CallEncoder::new(#entry);
                 #encode
                 #finish

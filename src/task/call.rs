@@ -212,8 +212,45 @@ pub trait Task: Sized {
     fn run(self) -> Self::Output;
 }
 
+/// A type that is an async task: as [`Task`], with a body that may wait.
+///
+/// # Examples
+/// ```standalone_crate
+/// use procpool::{AsyncTask, Process};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Greeter {
+///     name: String,
+/// }
+///
+/// #[procpool::task]
+/// impl AsyncTask for Greeter {
+///     type Output = String;
+///
+///     async fn run(self) -> String {
+///         tokio::task::yield_now().await;
+///         format!("Hello {}!", self.name)
+///     }
+/// }
+///
+/// #[procpool::main]
+/// async fn main() -> Result<(), procpool::Error> {
+///     let mut greeter = Process::spawn(Greeter { name: "Ann".into() }).await?;
+///     assert_eq!(greeter.output().await?, "Hello Ann!");
+///     Ok(())
+/// }
+/// ```
+pub trait AsyncTask: Sized {
+    /// What `run` gives.
+    type Output;
+
+    /// The task's body.
+    fn run(self) -> impl Future<Output = Self::Output> + Send;
+}
+
 /// What can be run as a call: a [`Call`], or a value of a type that is a
-/// [`Task`].
+/// [`Task`] or an [`AsyncTask`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a call of a registered task",
     note = "mark the function `#[procpool::task]` and call it, or put `#[procpool::task]` on `impl Task for {Self}`"

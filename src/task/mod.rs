@@ -15,7 +15,7 @@ mod registry;
 pub use args::{Args, Output, OwnedArgs};
 pub(crate) use args::{Encoded, caught, decode_output};
 pub(crate) use call::EncodeFailure;
-pub use call::{Async, Blocking, Call, CallEncoder, IntoCall, Task, TaskFn, TaskKind};
+pub use call::{Async, AsyncTask, Blocking, Call, CallEncoder, IntoCall, Task, TaskFn, TaskKind};
 pub use context::{Context, context, report_progress, try_context};
 pub(crate) use context::{Current, Services, current_call, depth, provide_services, with_current};
 pub(crate) use entry::Body;

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 #![deny(warnings, unused_results)]
 
-use procpool::{Async, Blocking, Call, IntoCall, Task};
+use procpool::{Async, AsyncTask, Blocking, Call, IntoCall, Task};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -17,6 +17,20 @@ impl Task for Resize {
 
     fn run(self) -> Vec<u8> {
         vec![0; self.width as usize]
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Fetch {
+    url: String,
+}
+
+#[procpool::task]
+impl AsyncTask for Fetch {
+    type Output = usize;
+
+    async fn run(self) -> usize {
+        self.url.len()
     }
 }
 
@@ -72,6 +86,7 @@ async fn main() {
     assert_eq!(call(Resize { width: 3 }).run_here(), [0; 3]);
     assert_eq!(call(Resize { width: 3 }).task_name(), concat!(module_path!(), "::Resize"));
     call(other::Wrapper(1_u32)).run_here();
+    let _fetch: Call<usize, Async> = Fetch { url: "here".to_owned() }.into_call();
     assert_eq!(call(other::Wrapper(1_u32)).task_name(), concat!(module_path!(), "::other::Wrapper<u32>"));
     assert_eq!(call(other::Wrapper(1_u64)).run_here().0, 1);
     assert_eq!(call(other::Wrapper(1_u64)).task_name(), "wrapper of u64");
