@@ -50,8 +50,10 @@ fn segfault() -> u64 {
     0
 }
 
+/// In steps of a megabyte: with small ones there may be no room left for the report (Wine
+/// keeps none).
 fn overflow(n: u64) -> u64 {
-    let frame = std::hint::black_box([n; 512]);
+    let frame = std::hint::black_box([n; 1 << 17]);
     if n == 0 { 0 } else { overflow(n + 1) + frame[n as usize % 512] }
 }
 
