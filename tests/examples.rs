@@ -374,6 +374,21 @@ begun anew: 100
 }
 
 #[test]
+fn endless_reader() {
+    prints(
+        "endless_reader",
+        "
+reader: got A
+reader: got B
+reader: got C
+writer ended by itself: Some(0)
+reader is alive: true
+reader was ended: true
+",
+    );
+}
+
+#[test]
 fn logging() {
     let output = run(Command::new(common::example("logging")));
     assert!(output.status.success(), "{output:?}");
