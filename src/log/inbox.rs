@@ -49,7 +49,8 @@ pub(crate) struct Inbox {
 }
 
 struct CallSpan {
-    span: Span,
+    /// Shared and not cloned: a span's clone is the subscriber's business.
+    span: Arc<Span>,
     /// Up to where it may still be needed, once the call has ended.
     until: Option<u64>,
 }
@@ -94,7 +95,7 @@ pub(crate) struct LoggedCall {
 }
 
 impl LoggedCall {
-    pub(crate) fn begins(inbox: &Arc<Inbox>, call: u64, span: Span) -> Self {
+    pub(crate) fn begins(inbox: &Arc<Inbox>, call: u64, span: Arc<Span>) -> Self {
         lock(&inbox.calls).insert(call, CallSpan { span, until: None });
         LoggedCall { inbox: inbox.clone(), call }
     }
@@ -443,8 +444,8 @@ impl Inbox {
 
     /// The span that something is part of.
     fn parent(&self, reading: &Reading, origin: Origin, within: Within) -> Span {
-        let callers =
-            || lock(&self.calls).get(&origin.call).map_or_else(Span::none, |c| c.span.clone());
+        let callers = || lock(&self.calls).get(&origin.call).map(|call| call.span.clone());
+        let callers = || callers().map_or_else(Span::none, |span| (*span).clone());
         match within {
             Within::Nothing => Span::none(),
             Within::Call => callers(),

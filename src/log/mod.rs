@@ -16,6 +16,6 @@ mod to_stderr;
 pub(crate) use forward::{attach, install, while_starting};
 pub(crate) use inbox::{Inbox, LoggedCall, listener};
 pub(crate) use lines::{Lines, PrintedOn};
-pub(crate) use reader::{caught_up, settle};
+pub(crate) use reader::{caught_up, is_heard, settle, tell};
 pub(crate) use ring::{HasRing, RING_LEN};
 pub(crate) use to_stderr::{Taken, show_on_stderr};

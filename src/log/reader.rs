@@ -4,7 +4,7 @@
 //! then costs its own events and nothing else: neither a result nor a deadline nor a task
 //! of a child waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tracing::Dispatch;
 use tracing::callsite::{self, Callsite, Identifier};
+use tracing::dispatcher;
 use tracing::field::FieldSet;
 use tracing::level_filters::LevelFilter;
 use tracing::metadata::{Kind, Metadata};
@@ -21,6 +23,7 @@ use tracing::subscriber::Interest;
 use super::inbox::Inbox;
 use super::record::level_number;
 use crate::sys::{Poller, Ready};
+use crate::task::catch;
 
 /// While there is something to read, how long until the next look: children need not
 /// ring meanwhile.
@@ -28,12 +31,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// The level is set some time after the filters: so long it is looked at again.
 const SETTLING: Duration = Duration::from_millis(100);
 const SETTLING_STEP: Duration = Duration::from_millis(5);
+/// What this program tells of itself that may wait; more is left out.
+const MAX_NOTICES: usize = 16 * 1024;
 /// How long an end waits for what children have logged.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Something this program tells of itself, for a subscriber.
+struct Notice {
+    listener: Option<Dispatch>,
+    tell: Box<dyn FnOnce() + Send>,
+}
 
 struct Reader {
     poller: Poller,
     inboxes: Mutex<Inboxes>,
+    notices: Mutex<VecDeque<Notice>>,
     /// Rounds in which every inbox was looked into.
     rounds: watch::Sender<u64>,
     /// The round that somebody waits for.
@@ -66,6 +78,7 @@ fn reader() -> io::Result<&'static Reader> {
     let reader = READER.get_or_init(|| Reader {
         poller,
         inboxes: Mutex::default(),
+        notices: Mutex::default(),
         rounds: watch::Sender::new(0),
         wanted: AtomicU64::new(0),
         running: AtomicBool::new(false),
@@ -91,6 +104,28 @@ pub(super) fn add(inbox: &Arc<Inbox>) -> io::Result<()> {
         reader.poller.ring();
     }
     Ok(())
+}
+
+/// Whether somebody may want what is told at this level; costs a look at a number.
+#[inline]
+pub(crate) fn is_heard(level: LevelFilter) -> bool {
+    level <= LevelFilter::current()
+}
+
+/// Has `tell` called on the reading thread, with `listener` in force: a subscriber is the
+/// user's code, which must run neither under a lock of ours nor on a thread that others wait
+/// for. To be asked for only if [`is_heard`].
+pub(crate) fn tell(listener: Option<Dispatch>, tell: impl FnOnce() + Send + 'static) {
+    let Ok(reader) = reader() else { return };
+    let mut notices = reader.notices.lock().unwrap_or_else(PoisonError::into_inner);
+    if notices.len() < MAX_NOTICES {
+        notices.push_back(Notice { listener, tell: Box::new(tell) });
+    }
+    let first = notices.len() == 1;
+    drop(notices);
+    if first && reader.run().is_ok() {
+        reader.poller.ring();
+    }
 }
 
 /// Has every inbox looked into.
@@ -190,6 +225,7 @@ impl Reader {
                 settled_at = now + SETTLING;
             }
             let settling = now < settled_at;
+            self.pass_on_notices();
             let inboxes: Vec<(u64, Arc<Inbox>)> =
                 self.lock().all.iter().map(|(key, inbox)| (*key, inbox.clone())).collect();
             let mut any = false;
@@ -222,6 +258,19 @@ impl Reader {
             } else {
                 settling.then_some(SETTLING_STEP)
             };
+        }
+    }
+
+    fn pass_on_notices(&self) {
+        let notices = {
+            let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *notices)
+        };
+        for Notice { listener, tell } in notices {
+            drop(catch(|| match &listener {
+                Some(listener) => dispatcher::with_default(listener, tell),
+                None => tell(),
+            }));
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Job {
 pub(super) struct Extra {
     pub(super) label: Option<String>,
     pub(super) progress: Option<ProgressFn>,
-    pub(super) span: tracing::Span,
+    pub(super) span: Option<Arc<tracing::Span>>,
     /// Has what its worker logs for it put into the span, while it is there.
     pub(super) logged: Option<LoggedCall>,
 }

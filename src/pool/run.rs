@@ -313,9 +313,10 @@ impl Shared {
     /// Only what is really asked for: most calls have none of it.
     pub(super) fn extra(options: Option<&Options>) -> Option<Box<Extra>> {
         let span = tracing::Span::current();
+        let span = (!span.is_none()).then(|| Arc::new(span));
         let (label, progress) =
             options.map_or((None, None), |o| (o.label.clone(), o.progress.clone()));
-        (label.is_some() || progress.is_some() || !span.is_none())
+        (label.is_some() || progress.is_some() || span.is_some())
             .then(|| Box::new(Extra { label, progress, span, logged: None }))
     }
 

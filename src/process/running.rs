@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{Span, debug, warn};
+use tracing::level_filters::LevelFilter;
+use tracing::{Dispatch, Span, debug, warn};
 
 use super::causes::{HELLO_TIMEOUT, start_error, start_error_of};
 use super::error::{Error, ErrorKind, Progress};
@@ -71,6 +72,8 @@ pub(super) struct Running {
     stage: watch::Sender<Stage>,
     supervisor: &'static Supervisor,
     runtime: Handle,
+    /// Who hears what it logs.
+    listener: Option<Dispatch>,
     me: Weak<Running>,
 }
 
@@ -107,11 +110,12 @@ impl Running {
         let spawn_error = |e: io::Error| Error::new(ErrorKind::Spawn { reason: e.to_string() });
         let supervisor = Supervisor::get().map_err(spawn_error)?;
         let (socket, theirs) = worker_socket().map_err(spawn_error)?;
-        let memory = Memory::create(plan.name.clone(), log::listener());
+        let listener = log::listener();
+        let memory = Memory::create(plan.name.clone(), listener.clone());
         let (Memory { block, log }, handles) = memory.map_err(spawn_error)?;
         let local = Local::new(socket).map_err(spawn_error)?;
         let printed = plan.surroundings.printed(log.inbox());
-        let logged = (!plan.span.is_none()).then(|| log.call_begins(CALL, plan.span));
+        let logged = (!plan.span.is_none()).then(|| log.call_begins(CALL, Arc::new(plan.span)));
         let link = Link::new(local, plan.hello, plan.welcome.max_message);
         let running = Arc::new_cyclic(|me| Running {
             name: plan.name,
@@ -136,6 +140,7 @@ impl Running {
             stage: watch::Sender::new(Stage::Starting),
             supervisor,
             runtime: Handle::current(),
+            listener,
             me: me.clone(),
         });
         if !family::add(running.clone()) {
@@ -341,7 +346,10 @@ impl Running {
     }
 
     fn violated(&self, violation: &str) {
-        warn!(process = %self.name, violation, "process broke the protocol and is killed");
+        let words = violation.to_owned();
+        self.tell(LevelFilter::WARN, move |process, pid| {
+            warn!(process, pid, violation = words, "process broke the protocol and is killed");
+        });
         self.fail(Error::new(ErrorKind::Protocol { violation: violation.to_owned() }));
     }
 
@@ -367,6 +375,14 @@ impl Running {
         self.handle(&wire, &mut events);
         if let Err(violation) = read {
             self.violated(&violation.to_string());
+        }
+    }
+
+    /// Tells whoever listens something of this process, later and elsewhere.
+    fn tell(&self, level: LevelFilter, tell: impl FnOnce(&str, u32) + Send + 'static) {
+        if log::is_heard(level) {
+            let (name, pid) = (self.name.clone(), self.child.get().map_or(0, Child::pid));
+            log::tell(self.listener.clone(), move || tell(&name, pid));
         }
     }
 
@@ -423,8 +439,7 @@ impl Watcher for Running {
             let guard = Guard(Some(me.clone()));
             self.runtime.spawn(me.drive(wire, guard));
         }
-        // Last: it may run code of the user's.
-        debug!(process = %self.name, pid, "process started");
+        self.tell(LevelFilter::DEBUG, |process, pid| debug!(process, pid, "process started"));
     }
 
     fn exited(&self, _: u64, obituary: Obituary) {
@@ -442,9 +457,11 @@ impl Watcher for Running {
                 self.violated(&violation.to_string());
             }
         }
-        let (pid, reason) = (obituary.pid, obituary.reason);
+        let reason = obituary.reason;
         self.ended(Some(Arc::new(obituary)));
-        debug!(process = %self.name, pid, %reason, "process ended");
+        self.tell(LevelFilter::DEBUG, move |process, pid| {
+            debug!(process, pid, %reason, "process ended");
+        });
     }
 
     fn tick(&self, now: Instant) -> Option<Instant> {
@@ -480,6 +497,6 @@ impl Watcher for Running {
 pub(crate) fn call_back(f: impl FnOnce()) {
     if let Err(panic) = catch(f) {
         let (message, ..) = panic.into_parts();
-        tracing::error!(message, "a callback panicked");
+        log::tell(None, move || tracing::error!(message, "a callback panicked"));
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
 use super::printed::{Printed, Pump, Tail};
+use crate::log;
 use crate::sys::{
     self, ChildProcess, ChildSocket, Handle, OutputPipe, Poller, Ready, SpawnSpec, Spawned,
 };
@@ -254,7 +255,7 @@ impl Supervisor {
 fn survive(f: impl FnOnce()) {
     if let Err(panic) = catch(f) {
         let (message, ..) = panic.into_parts();
-        tracing::error!(message, "supervision: a watcher panicked");
+        log::tell(None, move || tracing::error!(message, "supervision: a watcher panicked"));
     }
 }
 

@@ -44,7 +44,7 @@ impl ChildLog {
     }
 
     /// What the call logs belongs into `span`, until the value is dropped.
-    pub(crate) fn call_begins(&self, call: u64, span: Span) -> LoggedCall {
+    pub(crate) fn call_begins(&self, call: u64, span: Arc<Span>) -> LoggedCall {
         LoggedCall::begins(&self.0, call, span)
     }
 }

@@ -103,17 +103,18 @@ impl Shared {
             attempt: request.attempt.into(),
             remaining_ms,
         };
-        let logged = job.extra.as_ref().filter(|extra| !extra.span.is_none());
-        let logged = logged.map(|extra| worker.log.call_begins(id, extra.span.clone()));
+        let span = job.extra.as_ref().and_then(|extra| extra.span.clone());
+        let logged = span.clone().map(|span| worker.log.call_begins(id, span));
         // The word in the block must say "waiting" before the worker can see
         // the frame.
         worker.block.queue(slot, id);
         worker.link.with_session(|session| session.call(slot, id, meta, &job.payload));
-        match &job.extra {
-            Some(extra) => extra.span.in_scope(|| {
-                trace!(task = job.entry.name, id, worker = %worker.name, "call sent");
-            }),
-            None => trace!(task = job.entry.name, id, worker = %worker.name, "call sent"),
+        if log::is_heard(LevelFilter::TRACE) {
+            let (task, worker) = (job.entry.name, worker.name.clone());
+            self.tell(move || {
+                let _in = span.as_ref().map(|span| span.enter());
+                trace!(task, id, worker, "call sent");
+            });
         }
         if logged.is_some()
             && let Some(Job { extra: Some(extra), .. }) = core.scheduler.job_mut(id)
@@ -161,7 +162,10 @@ impl Shared {
         error: &io::Error,
         now: Nanos,
     ) {
-        warn!(pool = %self.config.name, %error, "a worker could not be started");
+        if log::is_heard(LevelFilter::WARN) {
+            let (pool, error) = (self.config.name.clone(), error.to_string());
+            self.tell(move || warn!(pool, error, "a worker could not be started"));
+        }
         let error = Error::new(ErrorKind::Spawn { reason: error.to_string() });
         core.start_failed(error);
         if let Some(slot) = core.workers.get_mut(key.index as usize) {
@@ -204,7 +208,10 @@ impl Shared {
             job.fail(error);
         }
         if effects.finished {
-            debug!(pool = %self.config.name, "pool finished");
+            if log::is_heard(LevelFilter::DEBUG) {
+                let pool = self.config.name.clone();
+                self.tell(move || debug!(pool, "pool finished"));
+            }
             self.finished.send_replace(true);
         }
     }

@@ -30,7 +30,9 @@ impl Shared {
         if let (true, Some(max), Some(pid)) = (ended > 0, self.config.max_memory, worker.pid())
             && sys::resident_bytes(pid).is_some_and(|bytes| bytes > max)
         {
-            debug!(worker = %worker.name, "worker is over its memory and is replaced");
+            self.tell_of(worker, |worker, pid| {
+                debug!(worker, pid, "worker is over its memory and is replaced");
+            });
             core.scheduler.retire(key, now);
         }
         self.perform(&mut core, &mut effects, now);
@@ -150,7 +152,7 @@ impl Shared {
                 };
                 match result {
                     Ok(()) => {
-                        debug!(worker = %worker.name, pid = worker.pid(), "worker ready");
+                        self.tell_of(worker, |worker, pid| debug!(worker, pid, "worker ready"));
                         core.scheduler.worker_ready(key, now);
                         let all = core.scheduler.ready_workers() as u32;
                         if all >= core.scheduler.target()
@@ -218,7 +220,10 @@ impl Shared {
     }
 
     pub(super) fn violated(&self, worker: &Worker, violation: &str) {
-        warn!(worker = %worker.name, violation, "worker broke the protocol and is killed");
+        if log::is_heard(LevelFilter::WARN) {
+            let (worker, violation) = (worker.name.clone(), violation.to_owned());
+            self.tell(move || warn!(worker, violation, "worker broke the protocol and is killed"));
+        }
         self.act(|core| {
             core.scheduler.worker_violated(worker.key, violation);
             core.start_failed_if_starting(worker.key, || start_error(violation.to_owned()));
@@ -257,8 +262,8 @@ impl Watcher for Shared {
                 let Some(worker) = worker else {
                     return child.kill();
                 };
-                debug!(worker = %worker.name, pid = child.pid(), "worker started");
                 worker.started(child);
+                self.tell_of(&worker, |worker, pid| debug!(worker, pid, "worker started"));
                 if let Some(me) = self.me.upgrade() {
                     let guard = Guard(Some(me.clone()));
                     self.runtime.spawn(me.drive(worker, guard));
@@ -282,11 +287,11 @@ impl Watcher for Shared {
         });
         let now = self.now();
         self.handle(&worker, &mut events, now);
-        if obituary.reason == ExitReason::Exited(0) {
-            debug!(worker = %worker.name, pid = obituary.pid, "worker exited");
-        } else {
-            debug!(worker = %worker.name, pid = obituary.pid, reason = %obituary.reason, "worker ended");
-        }
+        let reason = obituary.reason;
+        self.tell_of(&worker, move |worker, pid| match reason {
+            ExitReason::Exited(0) => debug!(worker, pid, "worker exited"),
+            _ => debug!(worker, pid, %reason, "worker ended"),
+        });
         let obituary = Arc::new(obituary);
         self.act(|core| {
             // Under the core's lock, under which calls are handed to workers: one

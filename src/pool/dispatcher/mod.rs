@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
+use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, debug, trace, warn};
 
 use super::config::Config;
@@ -191,6 +192,19 @@ impl Shared {
     /// `tokio::time::timeout` for whatever executor polls it.
     pub(super) fn timeout<F: Future>(&self, limit: Duration, future: F) -> tokio::time::Timeout<F> {
         timer::timeout(&self.runtime, limit, future)
+    }
+
+    /// Tells the pool's listener something, later and elsewhere.
+    fn tell(&self, tell: impl FnOnce() + Send + 'static) {
+        log::tell(self.listener.clone(), tell);
+    }
+
+    /// Tells something of a worker, at level `DEBUG`.
+    fn tell_of(&self, worker: &Worker, tell: impl FnOnce(&str, u32) + Send + 'static) {
+        if log::is_heard(LevelFilter::DEBUG) {
+            let (name, pid) = (worker.name.clone(), worker.pid().unwrap_or(0));
+            self.tell(move || tell(&name, pid));
+        }
     }
 
     pub(super) fn finished(&self) -> watch::Receiver<bool> {
