@@ -57,7 +57,7 @@ struct Impl {
     body: Group,
 }
 
-const EXPECTED: &str = "expected a fn, an async fn or `impl Task for T`";
+const EXPECTED: &str = "expected a fn, an async fn, `impl Task for T` or `impl AsyncTask for T`";
 
 impl Parse for Item {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {

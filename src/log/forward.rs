@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use tracing::callsite::Identifier;
 use tracing::dispatcher::{self, Dispatch};
@@ -45,17 +45,30 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Has this process's log written to the ring in `block`, once it is installed.
-pub(crate) fn attach(block: Arc<dyn HasRing>, ringer: Ringer) {
-    let _ =
-        FORWARD.set(Forward { block, ringer, writing: Mutex::new(()), sites: RwLock::default() });
+/// The subscriber; one and the same from the beginning, since it numbers the spans.
+static OURS: Mutex<Option<Dispatch>> = Mutex::new(None);
+
+fn ours() -> MutexGuard<'static, Option<Dispatch>> {
+    OURS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs what may set a subscriber or a logger of its own, with ours in its place
-/// until it does.
+/// Has this process's log written to the ring in `block`, once it is installed.
+pub(crate) fn attach(block: Arc<dyn HasRing>, ringer: Ringer) {
+    let forward = FORWARD.get_or_init(|| Forward {
+        block,
+        ringer,
+        writing: Mutex::new(()),
+        sites: RwLock::default(),
+    });
+    *ours() = Some(Dispatch::new(tracing_subscriber::registry().with(Forwarding(forward))));
+}
+
+/// Runs what may set a subscriber or a logger for what comes after it; until then it is
+/// ours, on this thread.
 pub(crate) fn while_starting<R>(f: impl FnOnce() -> R) -> R {
-    match subscriber() {
-        Some(ours) => dispatcher::with_default(&ours, f),
+    let dispatch = ours().clone();
+    match dispatch {
+        Some(dispatch) => dispatcher::with_default(&dispatch, f),
         None => f(),
     }
 }
@@ -63,20 +76,16 @@ pub(crate) fn while_starting<R>(f: impl FnOnce() -> R) -> R {
 /// Makes the parent the one that is logged to, unless this process has set a subscriber
 /// or a logger of its own by now: that stays.
 pub(crate) fn install() {
-    if let (Some(ours), Some(forward)) = (subscriber(), FORWARD.get()) {
-        if dispatcher::set_global_default(ours).is_err() {
-            // Ours is gone, and what it wanted with it.
-            tracing::callsite::rebuild_interest_cache();
-        }
-        if log::set_logger(forward).is_ok() {
-            log::set_max_level(log::LevelFilter::Trace);
-        }
+    let (Some(forward), Some(dispatch)) = (FORWARD.get(), ours().take()) else {
+        return;
+    };
+    if dispatcher::set_global_default(dispatch).is_err() {
+        // Ours is gone, and what it wanted with it.
+        tracing::callsite::rebuild_interest_cache();
     }
-}
-
-fn subscriber() -> Option<Dispatch> {
-    let forward = FORWARD.get()?;
-    Some(Dispatch::new(tracing_subscriber::registry().with(Forwarding(forward))))
+    if log::set_logger(forward).is_ok() {
+        log::set_max_level(log::LevelFilter::Trace);
+    }
 }
 
 impl Forward {
@@ -112,7 +121,7 @@ impl Forward {
                 // The parent hears of it before anything is logged there: whoever only
                 // asks `enabled!` wants an answer, too.
                 if local.number < MAX_SITES && !local.told.load(Ordering::Acquire) {
-                    self.write_with_site(Some((local, metadata)), |_| {});
+                    self.write_with_site(Some((local, metadata)), false, |_| {});
                 }
                 true
             }
@@ -121,16 +130,23 @@ impl Forward {
 
     /// Has a record put together and writes it.
     fn write(&self, fill: impl FnOnce(&mut Vec<u8>)) {
-        self.write_with_site(None, fill);
+        self.write_with_site(None, false, fill);
+    }
+
+    /// The same for one that ends something.
+    fn write_end(&self, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.write_with_site(None, true, fill);
     }
 
     /// The same, behind the description of its callsite if the parent does not know that.
     fn write_with_site(
         &self,
         site: Option<(&'static Local, &Metadata<'_>)>,
+        ends: bool,
         fill: impl FnOnce(&mut Vec<u8>),
     ) {
-        let mut buffer = BUFFER.take();
+        // Where this thread ends there is none any more.
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
         fill(&mut buffer);
         let end = buffer.len();
@@ -144,9 +160,9 @@ impl Forward {
         let records = [description, record];
         let written = match (description, record) {
             ([], []) => true,
-            ([], _) => ring.push(&records[1..]),
-            (_, []) => ring.push(&records[..1]),
-            _ => ring.push(&records),
+            ([], _) => ring.push(&records[1..], ends),
+            (_, []) => ring.push(&records[..1], ends),
+            _ => ring.push(&records, ends),
         };
         if !(written || record.is_empty()) {
             ring.lose();
@@ -158,7 +174,7 @@ impl Forward {
         if ring.is_reader_asleep() {
             self.ringer.ring();
         }
-        BUFFER.set(buffer);
+        let _ = BUFFER.try_with(|place| place.set(buffer));
     }
 
     /// Writes a record of a callsite's: `put` begins it, and values follow.
@@ -174,7 +190,7 @@ impl Forward {
         } else {
             (SiteRef::Inline(describe(metadata)), None)
         };
-        self.write_with_site(told, |buf| {
+        self.write_with_site(told, false, |buf| {
             put(buf, &site);
             values(&mut ValueWriter::new(buf));
         });
@@ -254,15 +270,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forwarding {
     }
 
     fn on_exit(&self, id: &Id, _: Context<'_, S>) {
-        self.0.write(|buf| record::put_exit(buf, id.into_u64()));
+        self.0.write_end(|buf| record::put_exit(buf, id.into_u64()));
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
-        self.0.write(|buf| record::put_close(buf, id.into_u64()));
+        self.0.write_end(|buf| record::put_close(buf, id.into_u64()));
     }
 }
 
 fn current<S: Subscriber + for<'a> LookupSpan<'a>>(ctx: &Context<'_, S>) -> Within {
+    // Where a thread ends the registry has lost its part of it, too, and panics if asked.
+    if BUFFER.try_with(|_| ()).is_err() {
+        return Within::Call;
+    }
     ctx.current_span().id().map_or(Within::Call, |id| Within::Span(id.into_u64()))
 }
 

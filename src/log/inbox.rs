@@ -1,18 +1,20 @@
 //! What one child logs, as its parent gets it.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Write;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::dispatcher::{self, Dispatch};
+use tracing::field::ValueSet;
 use tracing::subscriber::NoSubscriber;
 use tracing::{Event, Level, Span};
 
 use super::lines::PrintedOn;
 use super::reader;
-use super::record::{self, Description, Origin, Record, SiteRef, Values, Within};
+use super::record::{self, Description, Origin, Record, SiteRef, Value, Values, Within};
 use super::ring::{HasRing, MAX_SITES, Ring, Scribbled, Wish};
 use super::site::{Logger, Site};
 use crate::sys::{Doorbell, HandleRef};
@@ -36,7 +38,8 @@ pub(crate) struct Inbox {
     name: String,
     pid: AtomicU32,
     block: Arc<dyn HasRing>,
-    bell: Doorbell,
+    /// Until it has ended: however long its log takes to be read, no descriptor is held.
+    bell: Mutex<Option<Doorbell>>,
     /// Whose it is; `None` for whatever is the program's at the time.
     dispatch: Option<Dispatch>,
     /// The spans its calls were made in.
@@ -45,6 +48,8 @@ pub(crate) struct Inbox {
     read: AtomicU64,
     reading: Mutex<Reading>,
     printed: Mutex<Printed>,
+    /// What it logs is nonsense.
+    broken: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -69,16 +74,18 @@ struct Reading {
     spans: HashMap<u64, OpenSpan>,
     /// Spans that this thread is in, for the child.
     entered: Vec<u64>,
+    /// Callsites made for this child.
+    made: usize,
     lost: u64,
     told: Option<Instant>,
-    broken: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Known {
-    site: &'static Site,
-    /// Which field is the message.
-    message: Option<usize>,
+/// A callsite of the child's.
+#[derive(Clone)]
+enum Known {
+    Own(&'static Site),
+    /// One of too many: what it would have been.
+    Shared(&'static Site, Arc<Description<String>>),
 }
 
 struct OpenSpan {
@@ -112,20 +119,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Known {
-    fn of(description: &Description<&str>) -> Self {
-        Known {
-            site: Site::of(description),
-            message: description.fields.iter().position(|f| *f == "message"),
+    fn of(description: &Description<&str>, made: &mut usize) -> Self {
+        match Site::of(description, made) {
+            Some(site) => Known::Own(site),
+            None => {
+                let shared = Site::shared(description.level, description.is_span);
+                Known::Shared(shared, Arc::new(description.map(|text| (*text).to_owned())))
+            }
         }
     }
 
-    /// The values that its site has fields for.
-    fn fitting<'a>(&self, values: &Values<'a>) -> Values<'a> {
-        if !self.site.is_shared {
-            return values.clone();
+    fn site(&self) -> &'static Site {
+        let (Known::Own(site) | Known::Shared(site, _)) = self;
+        site
+    }
+
+    /// Calls `f` with the values of its site's fields.
+    fn with_values<R>(
+        &self,
+        values: &Values<'_>,
+        logger: Option<&Logger<'_>>,
+        f: impl FnOnce(&ValueSet<'_>) -> R,
+    ) -> R {
+        let (site, description) = match self {
+            Known::Own(site) => return site.with_values(values, logger, f),
+            Known::Shared(site, description) => (site, description),
+        };
+        let mut words = String::new();
+        for (index, value) in values {
+            let _ = match description.fields.get(*index).map(String::as_str) {
+                Some("message") => write!(words, "{value} "),
+                Some(field) => write!(words, "{field}={value} "),
+                None => Ok(()),
+            };
         }
-        let message = values.iter().find(|(index, _)| Some(*index) == self.message);
-        message.map(|(_, value)| (0, *value)).into_iter().collect()
+        let mut all = vec![(0, Value::Str(words.trim_end()))];
+        all.push((1, Value::Str(&description.target)));
+        all.extend(description.file.as_deref().map(|file| (2, Value::Str(file))));
+        all.extend(description.line.map(|line| (3, Value::U64(line.into()))));
+        site.with_values(&all, logger, f)
     }
 }
 
@@ -140,25 +172,27 @@ impl Inbox {
             name,
             pid: AtomicU32::new(0),
             block,
-            bell: Doorbell::new()?,
+            bell: Mutex::new(Some(Doorbell::new()?)),
             dispatch,
             calls: Mutex::default(),
             read: AtomicU64::new(0),
             reading: Mutex::default(),
             printed: Mutex::default(),
+            broken: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         reader::add(&inbox)?;
         Ok(inbox)
     }
 
-    /// What the child is to ring with.
-    pub(crate) fn ringer(&self) -> HandleRef<'_> {
-        self.bell.ringer()
+    /// Calls `f` with the bell, unless the child has ended.
+    pub(super) fn with_bell<R>(&self, f: impl FnOnce(&Doorbell) -> R) -> Option<R> {
+        lock(&self.bell).as_ref().map(f)
     }
 
-    pub(super) fn bell(&self) -> &Doorbell {
-        &self.bell
+    /// Calls `f` with what the child is to ring with, unless it has ended.
+    pub(crate) fn with_ringer<R>(&self, f: impl FnOnce(HandleRef<'_>) -> R) -> Option<R> {
+        self.with_bell(|bell| f(bell.ringer()))
     }
 
     pub(crate) fn set_pid(&self, pid: u32) {
@@ -167,14 +201,15 @@ impl Inbox {
 
     fn call_ended(&self, call: u64) {
         let mut calls = lock(&self.calls);
-        let written = self.ring().written();
-        if self.read.load(Ordering::Acquire) >= written {
+        let read = self.read.load(Ordering::Acquire);
+        let logged = self.ring().logged_by_now(read);
+        if read >= logged || self.broken.load(Ordering::Acquire) {
             let ended = calls.remove(&call);
             drop(calls);
             // Its end may run code of the user's.
             drop(ended);
         } else if let Some(call) = calls.get_mut(&call) {
-            call.until = Some(written);
+            call.until = Some(logged);
         }
     }
 
@@ -198,6 +233,8 @@ impl Inbox {
     /// The child has ended: what is still there is read, then it is let go.
     pub(crate) fn ended(&self) {
         self.ended.store(true, Ordering::Release);
+        let bell = lock(&self.bell).take();
+        bell.iter().for_each(reader::remove);
         reader::wake();
     }
 
@@ -219,13 +256,13 @@ impl Inbox {
     pub(super) fn tell_wishes(&self) {
         let ring = self.ring();
         for (number, known) in &lock(&self.reading).sites {
-            ring.set_wish(*number, wish(known.site));
+            ring.set_wish(*number, wish(known));
         }
     }
 
     /// Says that nobody looks until the child rings; true if there is something already.
     pub(super) fn sleep(&self) -> bool {
-        !lock(&self.reading).broken && self.ring().sleep(self.read.load(Ordering::Relaxed))
+        !self.broken.load(Ordering::Acquire) && self.ring().sleep(self.read.load(Ordering::Relaxed))
     }
 
     /// Passes on what there is, at most about a ring's worth; whether there was anything.
@@ -262,6 +299,8 @@ impl Inbox {
             ($target:literal, $level:ident) => {
                 tracing::event!(
                     target: $target,
+                    // This thread may be in a span of another child's.
+                    parent: None,
                     Level::$level,
                     process.name = self.name,
                     process.pid = pid,
@@ -277,7 +316,7 @@ impl Inbox {
 
     fn drain_ring(&self) -> bool {
         let mut reading = lock(&self.reading);
-        if reading.broken {
+        if self.broken.load(Ordering::Acquire) {
             return false;
         }
         let mut read = self.read.load(Ordering::Relaxed);
@@ -300,8 +339,9 @@ impl Inbox {
         self.read.store(read, Ordering::Release);
         self.forget_calls(read);
         if nonsense {
-            reading.broken = true;
+            self.broken.store(true, Ordering::Release);
             self.close(&mut reading);
+            self.forget_all_calls();
             self.tell("what it logs is nonsense and is ignored from here on", 0);
         }
         self.tell_lost(&mut reading);
@@ -314,6 +354,10 @@ impl Inbox {
         reading.told = None;
         self.tell_lost(&mut reading);
         self.close(&mut reading);
+        self.forget_all_calls();
+    }
+
+    fn forget_all_calls(&self) {
         let calls = std::mem::take(&mut *lock(&self.calls));
         drop(catch(|| drop(calls)));
     }
@@ -332,7 +376,7 @@ impl Inbox {
     /// Leaves and ends every span that the child did not.
     fn close(&self, reading: &mut Reading) {
         while let Some(span) = reading.entered.pop() {
-            reading.spans.get(&span).map(leave);
+            drop(catch(|| reading.spans.get(&span).map(leave)));
         }
         let spans = std::mem::take(&mut reading.spans);
         drop(catch(|| drop(spans)));
@@ -355,6 +399,7 @@ impl Inbox {
         let tell = || {
             tracing::event!(
                 target: "procpool",
+                parent: None,
                 Level::WARN,
                 process.name = self.name,
                 process.pid = pid,
@@ -380,18 +425,20 @@ impl Inbox {
         match record {
             Record::Site { number, description } => {
                 if *number < MAX_SITES {
-                    let known = Known::of(description);
+                    let known = Known::of(description, &mut reading.made);
+                    self.ring().set_wish(*number, wish(&known));
                     reading.sites.insert(*number, known);
-                    self.ring().set_wish(*number, wish(known.site));
                 }
             }
             Record::Event { site, origin, within, values } => {
                 if let Some(known) = known(reading, site) {
                     let parent = self.parent(reading, *origin, *within);
-                    self.event(known, *origin, &parent, values);
+                    self.event(&known, *origin, &parent, values);
                 }
             }
             Record::Span { site, id, origin, within, values } => {
+                // Where its end was lost; or it is made up.
+                close(reading, *id);
                 if let Some(known) = known(reading, site)
                     && reading.spans.len() < MAX_SPANS
                 {
@@ -402,8 +449,7 @@ impl Inbox {
             }
             Record::Values { span, values } => {
                 if let Some(open) = reading.spans.get(span).filter(|open| open.own) {
-                    let Known { site, .. } = open.known;
-                    site.with_values(&open.known.fitting(values), None, |values| {
+                    open.known.with_values(values, None, |values| {
                         open.span.with_subscriber(|(id, dispatch)| {
                             dispatch.record(id, &tracing::span::Record::new(values));
                         });
@@ -432,20 +478,13 @@ impl Inbox {
                     reading.spans.get(span).map(leave);
                 }
             }
-            Record::Close { span } => {
-                while let Some(at) = reading.entered.iter().rposition(|s| s == span) {
-                    reading.entered.remove(at);
-                    reading.spans.get(span).map(leave);
-                }
-                reading.spans.remove(span);
-            }
+            Record::Close { span } => close(reading, *span),
         }
     }
 
     /// The span that something is part of.
     fn parent(&self, reading: &Reading, origin: Origin, within: Within) -> Span {
-        let callers = || lock(&self.calls).get(&origin.call).map(|call| call.span.clone());
-        let callers = || callers().map_or_else(Span::none, |span| (*span).clone());
+        let callers = || self.callers(origin).map_or_else(Span::none, |span| (*span).clone());
         match within {
             Within::Nothing => Span::none(),
             Within::Call => callers(),
@@ -471,25 +510,46 @@ impl Inbox {
         }
     }
 
-    fn event(&self, known: Known, origin: Origin, parent: &Span, values: &Values<'_>) {
-        let site = known.site;
-        self.with_dispatch_of(parent, |dispatch| {
-            if site.is_wanted_by(dispatch) {
-                site.with_values(&known.fitting(values), Some(&self.logger(origin)), |values| {
-                    dispatch.event(&Event::new_child_of(parent.id(), site.metadata(), values));
-                });
-            }
+    /// The span in which the call was made.
+    fn callers(&self, origin: Origin) -> Option<Arc<Span>> {
+        lock(&self.calls).get(&origin.call).map(|call| call.span.clone())
+    }
+
+    /// Calls `f` for what is logged at `site`, if the subscriber wants it.
+    fn if_wanted<R>(
+        &self,
+        site: &'static Site,
+        origin: Origin,
+        parent: &Span,
+        f: impl Fn(&Dispatch) -> R,
+    ) -> Option<R> {
+        let ask = || {
+            self.with_dispatch_of(parent, |dispatch| {
+                site.is_wanted_by(dispatch).then(|| f(dispatch))
+            })
+        };
+        // A filter by spans looks at those that this thread is in.
+        match site.is_wanted_sometimes().then(|| self.callers(origin)).flatten() {
+            Some(callers) => callers.in_scope(ask),
+            None => ask(),
+        }
+    }
+
+    fn event(&self, known: &Known, origin: Origin, parent: &Span, values: &Values<'_>) {
+        let site = known.site();
+        self.if_wanted(site, origin, parent, |dispatch| {
+            known.with_values(values, Some(&self.logger(origin)), |values| {
+                dispatch.event(&Event::new_child_of(parent.id(), site.metadata(), values));
+            });
         });
     }
 
     fn span(&self, known: Known, origin: Origin, parent: Span, values: &Values<'_>) -> OpenSpan {
-        let site = known.site;
-        let made = self.with_dispatch_of(&parent, |dispatch| {
-            site.is_wanted_by(dispatch).then(|| {
-                site.with_values(&known.fitting(values), Some(&self.logger(origin)), |values| {
-                    dispatcher::with_default(dispatch, || {
-                        Span::child_of(parent.id(), site.metadata(), values)
-                    })
+        let site = known.site();
+        let made = self.if_wanted(site, origin, &parent, |dispatch| {
+            known.with_values(values, Some(&self.logger(origin)), |values| {
+                dispatcher::with_default(dispatch, || {
+                    Span::child_of(parent.id(), site.metadata(), values)
                 })
             })
         });
@@ -500,17 +560,26 @@ impl Inbox {
     }
 }
 
-fn known(reading: &Reading, site: &SiteRef<'_>) -> Option<Known> {
+fn known(reading: &mut Reading, site: &SiteRef<'_>) -> Option<Known> {
     match site {
-        SiteRef::Number(number) => reading.sites.get(number).copied(),
-        SiteRef::Inline(description) => Some(Known::of(description)),
+        SiteRef::Number(number) => reading.sites.get(number).cloned(),
+        SiteRef::Inline(description) => Some(Known::of(description, &mut reading.made)),
     }
 }
 
-fn wish(site: &'static Site) -> Wish {
-    if site.is_unwanted() { Wish::Unwanted } else { Wish::Wanted }
+fn wish(known: &Known) -> Wish {
+    if known.site().is_unwanted() { Wish::Unwanted } else { Wish::Wanted }
 }
 
 fn leave(open: &OpenSpan) {
     open.span.with_subscriber(|(id, dispatch)| dispatch.exit(id));
+}
+
+/// Leaves a span as often as it was entered, and ends it.
+fn close(reading: &mut Reading, span: u64) {
+    while let Some(at) = reading.entered.iter().rposition(|s| *s == span) {
+        reading.entered.remove(at);
+        reading.spans.get(&span).map(leave);
+    }
+    reading.spans.remove(&span);
 }

@@ -18,30 +18,39 @@ impl Lines {
     /// Calls `f` with every line that ends in `bytes`.
     pub(crate) fn split(&mut self, bytes: &[u8], mut f: impl FnMut(String)) {
         for part in bytes.split_inclusive(|b| *b == b'\n') {
-            let mut part = part;
-            while self.0.len() + part.len() > MAX_LINE {
-                let (now, later) = part.split_at(MAX_LINE - self.0.len());
-                self.0.extend_from_slice(now);
-                f(self.take());
-                part = later;
+            let (text, ended) = match part.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (part, false),
+            };
+            self.0.extend_from_slice(text);
+            while self.0.len() > MAX_LINE {
+                f(self.piece());
             }
-            self.0.extend_from_slice(part);
-            if self.0.ends_with(b"\n") {
-                f(self.take());
+            if ended {
+                f(self.line());
             }
         }
     }
 
     /// The last line, if it has no end.
     pub(crate) fn end(&mut self) -> Option<String> {
-        (!self.0.is_empty()).then(|| self.take())
+        (!self.0.is_empty()).then(|| self.line())
     }
 
-    fn take(&mut self) -> String {
-        let line = self.0.trim_ascii_end();
+    fn line(&mut self) -> String {
+        let line = self.0.strip_suffix(b"\r").unwrap_or(&self.0);
         let text = String::from_utf8_lossy(line).into_owned();
         self.0.clear();
         text
+    }
+
+    /// As much of it as a line may be, without cutting a character.
+    fn piece(&mut self) -> String {
+        let is_inside = |at: usize| self.0[at] & 0xC0 == 0x80;
+        let end = (MAX_LINE - 3..=MAX_LINE).rev().find(|at| !is_inside(*at)).unwrap_or(MAX_LINE);
+        let rest = self.0.split_off(end);
+        let piece = std::mem::replace(&mut self.0, rest);
+        String::from_utf8_lossy(&piece).into_owned()
     }
 }
 
@@ -71,5 +80,10 @@ mod tests {
         let long = vec![b'x'; 2 * MAX_LINE + 5];
         let pieces: Vec<usize> = all(&[&long, b"\nnext\n"]).iter().map(String::len).collect();
         assert_eq!(pieces, [MAX_LINE, MAX_LINE, 5, 4]);
+        assert_eq!(all(&[&long[..MAX_LINE], b"\n"]).len(), 1, "as long as one may be");
+        let wide = "ü".repeat(MAX_LINE);
+        let odd = format!("x{wide}  \n");
+        let pieces = all(&[odd.as_bytes()]);
+        assert_eq!(pieces.concat(), odd.trim_end_matches('\n'), "nothing is cut or lost");
     }
 }

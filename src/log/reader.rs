@@ -5,12 +5,11 @@
 //! of a child waits for it.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::Dispatch;
 use tracing::callsite::{self, Callsite, Identifier};
@@ -22,15 +21,17 @@ use tracing::subscriber::Interest;
 
 use super::inbox::Inbox;
 use super::record::level_number;
-use crate::sys::{Poller, Ready};
+use crate::sys::{Doorbell, Poller, Ready};
 use crate::task::catch;
 
 /// While there is something to read, how long until the next look: children need not
 /// ring meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// The level is set some time after the filters: so long it is looked at again.
-const SETTLING: Duration = Duration::from_millis(100);
+/// The level is set some time after the filters: so long it is looked at again, first soon
+/// and then less and less often.
+const SETTLING: Duration = Duration::from_secs(30);
 const SETTLING_STEP: Duration = Duration::from_millis(5);
+const LONGEST_STEP: Duration = Duration::from_secs(1);
 /// What this program tells of itself that may wait; more is left out.
 const MAX_NOTICES: usize = 16 * 1024;
 /// How long an end waits for what children have logged.
@@ -90,20 +91,29 @@ fn reader() -> io::Result<&'static Reader> {
 /// Has an inbox read from now on.
 pub(super) fn add(inbox: &Arc<Inbox>) -> io::Result<()> {
     let reader = reader()?;
-    let level = level();
-    inbox.want(level);
+    if level() > 0 {
+        reader.run()?;
+    }
     let mut inboxes = reader.lock();
     let key = inboxes.next;
-    reader.poller.add_doorbell(inbox.bell(), key)?;
+    inbox.with_bell(|bell| reader.poller.add_doorbell(bell, key)).transpose()?;
     inboxes.next += 1;
     inboxes.all.insert(key, inbox.clone());
     drop(inboxes);
-    if level > 0 {
-        reader.run()?;
+    // From here on it hears of changes.
+    inbox.want(level());
+    if reader.is_running() {
         // Has it armed.
         reader.poller.ring();
     }
     Ok(())
+}
+
+/// Has a bell heard no more.
+pub(super) fn remove(bell: &Doorbell) {
+    if let Some(reader) = READER.get() {
+        reader.poller.remove_doorbell(bell);
+    }
 }
 
 /// Whether somebody may want what is told at this level; costs a look at a number.
@@ -150,27 +160,29 @@ pub(super) fn filter_changed() {
     }
 }
 
-/// Returns once everything that children have logged so far has been passed on, or after
-/// a second. Where there is no runtime to tell that, at once.
-pub(crate) async fn caught_up() {
-    let Some((reader, target)) = target() else {
-        return;
-    };
-    if Handle::try_current().is_err() {
-        return;
-    }
+/// What is there once everything that children have logged so far has been passed on;
+/// `None` if that is so now. It takes as long as a subscriber takes.
+pub(crate) fn caught_up() -> Option<impl Future<Output = ()>> {
+    let (reader, target) = target()?;
     let mut rounds = reader.rounds.subscribe();
-    let caught_up = rounds.wait_for(|round| *round >= target);
-    let _ = tokio::time::timeout(LAST_WORDS, caught_up).await;
+    Some(async move {
+        // The sender is never dropped.
+        let _ = rounds.wait_for(|round| *round >= target).await;
+    })
 }
 
-/// The same on a plain thread, for a program's end.
+/// Waits for the same at a program's end, but no longer than a second.
 pub(crate) fn settle() {
     let Some((reader, target)) = target() else {
         return;
     };
     let deadline = Instant::now() + LAST_WORDS;
-    while *reader.rounds.borrow() < target && Instant::now() < deadline {
+    while *reader.rounds.borrow() < target {
+        if Instant::now() > deadline {
+            let why = "this program's subscriber takes too long";
+            let _ = writeln!(io::stderr(), "procpool: what children logged last is lost: {why}");
+            return;
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -211,54 +223,75 @@ impl Reader {
     }
 
     fn read_all(&self) {
+        /// Whatever ends this thread, another can be started.
+        struct Stopped<'a>(&'a AtomicBool);
+        impl Drop for Stopped<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Release);
+            }
+        }
+        let _stopped = Stopped(&self.running);
         let mut found = Vec::new();
-        let (mut changes, mut settled_at) = (0, Instant::now() + SETTLING);
+        let mut filter = Settling::new();
         let mut wait = Some(Duration::ZERO);
+        let mut last_round = Instant::now();
         loop {
             found.clear();
             if self.poller.wait(wait, &mut found).is_err() {
                 return;
             }
-            let now = Instant::now();
-            let last = std::mem::replace(&mut changes, FILTER.changes.load(Ordering::Acquire));
-            if last != changes {
-                settled_at = now + SETTLING;
+            if !self.is_awaited() {
+                // However often a child rings.
+                std::thread::sleep(LOOK_EVERY.saturating_sub(last_round.elapsed()));
             }
-            let settling = now < settled_at;
+            last_round = Instant::now();
+            let changed = filter.look(last_round);
             self.pass_on_notices();
             let inboxes: Vec<(u64, Arc<Inbox>)> =
                 self.lock().all.iter().map(|(key, inbox)| (*key, inbox.clone())).collect();
             let mut any = false;
-            for (key, inbox) in &inboxes {
-                if found.contains(&Ready::Key(*key)) {
-                    inbox.bell().hush();
-                }
-                if last != changes {
-                    inbox.tell_wishes();
-                }
-                if last != changes || settling {
-                    inbox.want(level());
-                }
-                let ended = inbox.has_ended();
-                any |= inbox.drain();
-                if ended {
-                    while inbox.drain() {}
-                    self.let_go(*key);
-                }
+            for (key, inbox) in inboxes {
+                let rung = found.contains(&Ready::Key(key));
+                // Subscribers and spans are the user's; one that panics must not take the
+                // others along.
+                let read = catch(|| self.look_into(key, &inbox, rung, changed));
+                any |= read.unwrap_or(true);
+                drop(catch(|| drop(inbox)));
             }
-            let mut round = 0;
-            self.rounds.send_modify(|rounds| {
-                *rounds += 1;
-                round = *rounds;
-            });
-            wait = if round < self.wanted.load(Ordering::Acquire) {
+            self.rounds.send_modify(|rounds| *rounds += 1);
+            wait = if self.is_awaited() {
                 Some(Duration::ZERO)
-            } else if any || inboxes.iter().any(|(_, inbox)| inbox.sleep()) {
+            } else if any {
                 Some(LOOK_EVERY)
             } else {
-                settling.then_some(SETTLING_STEP)
+                filter.next_look(last_round)
             };
         }
+    }
+
+    /// Reads what is in one inbox; whether there may be more soon.
+    fn look_into(&self, key: u64, inbox: &Inbox, rung: bool, changed: bool) -> bool {
+        if rung {
+            inbox.with_bell(Doorbell::hush);
+        }
+        if changed {
+            inbox.tell_wishes();
+        }
+        inbox.want(level());
+        let ended = inbox.has_ended();
+        let any = inbox.drain();
+        if ended {
+            // What came while the first was read; a grandchild may write on for ever.
+            inbox.drain();
+            self.let_go(key);
+            return false;
+        }
+        any || inbox.sleep()
+    }
+
+    /// Whether somebody waits for the next round.
+    fn is_awaited(&self) -> bool {
+        *self.rounds.borrow() < self.wanted.load(Ordering::Acquire)
     }
 
     fn pass_on_notices(&self) {
@@ -279,15 +312,47 @@ impl Reader {
             let inboxes = self.lock();
             inboxes.all.iter().filter(|(_, i)| i.has_ended()).map(|(key, _)| *key).collect()
         };
-        ended.into_iter().for_each(|key| self.let_go(key));
+        for key in ended {
+            drop(catch(|| self.let_go(key)));
+        }
     }
 
     fn let_go(&self, key: u64) {
         let inbox = self.lock().all.remove(&key);
         if let Some(inbox) = inbox {
-            self.poller.remove_doorbell(inbox.bell());
             inbox.finish();
         }
+    }
+}
+
+/// After a change of the filter: when to look at the level.
+struct Settling {
+    changes: u64,
+    until: Instant,
+    step: Duration,
+}
+
+impl Settling {
+    fn new() -> Self {
+        Settling { changes: 0, until: Instant::now() + SETTLING, step: SETTLING_STEP }
+    }
+
+    /// Whether the filter has changed since the last look.
+    fn look(&mut self, now: Instant) -> bool {
+        let changes = FILTER.changes.load(Ordering::Acquire);
+        let changed = self.changes != changes;
+        if changed {
+            *self = Settling { changes, until: now + SETTLING, step: SETTLING_STEP };
+        }
+        changed
+    }
+
+    fn next_look(&mut self, now: Instant) -> Option<Duration> {
+        (now < self.until).then(|| {
+            let step = self.step;
+            self.step = (2 * step).min(LONGEST_STEP);
+            step
+        })
     }
 }
 

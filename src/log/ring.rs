@@ -30,6 +30,8 @@ const DATA_LEN: usize = 256 * 1024;
 /// Bytes of a block that a ring takes.
 pub(crate) const RING_LEN: usize = DATA + DATA_LEN;
 
+/// Room that only records which end something may use: without them it would stay open.
+const RESERVE: usize = 16 * 1024;
 /// Longest record.
 pub(super) const MAX_RECORD: usize = 32 * 1024;
 /// Most bytes read at a time.
@@ -77,6 +79,7 @@ impl<'a> Ring<'a> {
 
     // Both sides.
 
+    /// As it says itself.
     pub(super) fn written(&self) -> u64 {
         self.word(WRITTEN).load(Acquire)
     }
@@ -105,13 +108,15 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// Appends all records or none; false if there is no room.
-    pub(super) fn push(&self, records: &[&[u8]]) -> bool {
+    /// Appends all records or none; false if there is no room. Those that end something may
+    /// use the last of it.
+    pub(super) fn push(&self, records: &[&[u8]], ends: bool) -> bool {
         let written = self.word(WRITTEN).load(Relaxed);
         let unread = written.wrapping_sub(self.word(READ).load(Acquire));
         // More than there can be: its own process has written over it by mistake.
         let free = (DATA_LEN as u64).saturating_sub(unread);
         let needed: usize = records.iter().map(|r| PREFIX + r.len()).sum();
+        let free = if ends { free } else { free.saturating_sub(RESERVE as u64) };
         if needed as u64 > free {
             return false;
         }
@@ -150,6 +155,11 @@ impl<'a> Ring<'a> {
     }
 
     // The parent's side.
+
+    /// Up to where what is logged by now can be, when so much is read.
+    pub(super) fn logged_by_now(&self, read: u64) -> u64 {
+        self.written().min(read.saturating_add(DATA_LEN as u64))
+    }
 
     pub(super) fn want(&self, level: u8) {
         self.word(WANTED).store(level.into(), Relaxed);
@@ -245,7 +255,7 @@ mod tests {
         let (ring, mut read) = (Ring::of(&block), 0);
         for round in 0..2_000_u32 {
             let record = vec![round as u8; (round * 37 % 3000) as usize];
-            assert!(ring.push(&[&record, b"second"]));
+            assert!(ring.push(&[&record, b"second"], false));
             assert_eq!(all(ring, &mut read), [record, b"second".to_vec()]);
         }
         assert!(read > 4 * DATA_LEN as u64);
@@ -257,15 +267,16 @@ mod tests {
         let (ring, mut read) = (Ring::of(&block), 0);
         let record = vec![7; 1000];
         let mut n = 0;
-        while ring.push(&[&record]) {
+        while ring.push(&[&record], false) {
             n += 1;
         }
-        assert_eq!(n, DATA_LEN / 1004);
-        assert!(!ring.push(&[b"x", &record]), "all or nothing");
+        assert_eq!(n, (DATA_LEN - RESERVE) / 1004);
+        assert!(!ring.push(&[b"x", &record], false), "all or nothing");
+        assert!(ring.push(&[b"an end"], true), "room is kept for that");
         ring.lose();
         assert_eq!(ring.lost(), 1);
-        assert_eq!(all(ring, &mut read).len(), n);
-        assert!(ring.push(&[&record]));
+        assert_eq!(all(ring, &mut read).len(), n + 1);
+        assert!(ring.push(&[&record], false));
     }
 
     #[test]
@@ -274,7 +285,7 @@ mod tests {
         let ring = Ring::of(&block);
         assert!(!ring.is_reader_asleep());
         assert!(!ring.sleep(0));
-        ring.push(&[b"a"]);
+        ring.push(&[b"a"], false);
         assert!(ring.is_reader_asleep());
         assert!(!ring.is_reader_asleep());
         assert!(ring.sleep(0), "there is something already");

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing::Dispatch;
 use tracing::callsite::{self, Callsite, Identifier};
@@ -16,17 +16,24 @@ use tracing::subscriber::Interest;
 use super::reader;
 use super::record::{Description, MAX_FIELDS, Value, level_of};
 
-/// Callsites a program makes of its children's; what comes after shares one a level.
+/// Callsites a program makes of its children's, and of one child's; those that come after
+/// share one a level.
 const MAX_KNOWN: usize = 8 * 1024;
+const MAX_OF_ONE: usize = 1024;
 
 /// What is added to the fields of every event and span: who logged it, in which call.
 pub(super) const OURS: [&str; 4] = ["process.name", "process.pid", "task.name", "task.call"];
-/// Instead, where the child names a child of its own: who says so.
-pub(super) const VIA: &str = "process.via";
+/// Instead, where fields of these names are there already, as of a child of the child's: who
+/// says so.
+pub(super) const VIA: [&str; 2] = ["process.via", "process.via_pid"];
+/// The fields of a shared one: its message has all the rest in words.
+const SHARED: [&str; 4] = ["message", "log.target", "log.file", "log.line"];
 
 const NEVER: u8 = 0;
 const SOMETIMES: u8 = 1;
 const ALWAYS: u8 = 2;
+/// Nobody was asked yet.
+const UNASKED: u8 = 3;
 
 pub(super) struct Site {
     metadata: OnceLock<Metadata<'static>>,
@@ -34,55 +41,67 @@ pub(super) struct Site {
     fields: OnceLock<Vec<Field>>,
     /// How many of its fields are the child's own.
     theirs: usize,
-    /// It stands for those there is no room for: of their fields only a message is kept.
-    pub(super) is_shared: bool,
+}
+
+type Sites = HashMap<Description<String>, &'static Site>;
+
+fn all_known() -> MutexGuard<'static, Option<Sites>> {
+    static KNOWN: Mutex<Option<Sites>> = Mutex::new(None);
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Site {
-    /// The site of such a description.
-    pub(super) fn of(description: &Description<&str>) -> &'static Site {
-        static KNOWN: Mutex<Option<HashMap<Description<String>, &'static Site>>> = Mutex::new(None);
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The site of such a description, unless there are too many: `made` is how many were
+    /// made for this child.
+    pub(super) fn of(description: &Description<&str>, made: &mut usize) -> Option<&'static Site> {
+        let mut known = all_known();
         let known = known.get_or_insert_default();
         let key = description.map(|text| (*text).to_owned());
         if let Some(site) = known.get(&key) {
-            return site;
+            return Some(site);
         }
-        if known.len() < MAX_KNOWN {
-            let site = Site::new(&key, false);
-            known.insert(key, site);
-            return site;
+        if known.len() >= MAX_KNOWN || *made >= MAX_OF_ONE {
+            return None;
         }
+        *made += 1;
+        let site = Site::new(&key);
+        known.insert(key, site);
+        Some(site)
+    }
+
+    /// The one that those share of which there are too many.
+    pub(super) fn shared(level: u8, is_span: bool) -> &'static Site {
         let shared = Description {
-            level: description.level,
-            is_span: description.is_span,
+            level,
+            is_span,
             line: None,
             name: "one of too many".to_owned(),
             target: "procpool".to_owned(),
             file: None,
             module: None,
-            fields: vec!["message".to_owned()],
+            fields: SHARED.map(str::to_owned).to_vec(),
         };
-        known.entry(shared).or_insert_with_key(|shared| Site::new(shared, true))
+        let mut known = all_known();
+        let known = known.get_or_insert_default();
+        known.entry(shared).or_insert_with_key(Site::new)
     }
 
-    fn new(description: &Description<String>, is_shared: bool) -> &'static Site {
+    fn new(description: &Description<String>) -> &'static Site {
         fn leak(text: &str) -> &'static str {
             Box::leak(Box::from(text))
         }
         let mut names: Vec<&'static str> = description.fields.iter().map(|f| leak(f)).collect();
         let theirs = names.len();
-        if names.contains(&OURS[0]) {
-            names.push(VIA);
+        if names.iter().any(|name| OURS.contains(name)) {
+            names.extend(VIA);
         } else {
             names.extend(OURS);
         }
         let site: &'static Site = Box::leak(Box::new(Site {
             metadata: OnceLock::new(),
-            interest: AtomicU8::new(SOMETIMES),
+            interest: AtomicU8::new(UNASKED),
             fields: OnceLock::new(),
             theirs,
-            is_shared,
         }));
         let fields = FieldSet::new(Vec::leak(names), Identifier(site));
         site.fields.get_or_init(|| fields.iter().collect());
@@ -111,6 +130,11 @@ impl Site {
         self.interest.load(Ordering::Relaxed) == NEVER
     }
 
+    /// Whether it depends on the moment, such as the spans that are entered.
+    pub(super) fn is_wanted_sometimes(&self) -> bool {
+        self.interest.load(Ordering::Relaxed) == SOMETIMES
+    }
+
     /// Whether this subscriber wants it; to be asked on the thread that then logs.
     pub(super) fn is_wanted_by(&'static self, dispatch: &Dispatch) -> bool {
         match self.interest.load(Ordering::Relaxed) {
@@ -131,12 +155,12 @@ impl Site {
         let fields = known(&self.fields);
         let held: Vec<(usize, Held<'_>)> = values
             .iter()
-            .filter(|(index, _)| *index < self.theirs && fields[*index].name() != VIA)
+            .filter(|(index, _)| *index < self.theirs && !VIA.contains(&fields[*index].name()))
             .map(|(index, value)| (*index, Held::from(*value)))
             .collect();
         let pid = logger.map(|l| u64::from(l.pid));
         let call = logger.map(|l| l.call).filter(|call| *call != 0);
-        // Of one that is passed on only the first has a field: `VIA`.
+        // Of one that is passed on only the first two have fields: `VIA`.
         let ours: [Option<&dyn tracing::Value>; OURS.len()] = [
             logger.map(|l| &l.process as _),
             pid.as_ref().map(|pid| pid as _),
@@ -222,7 +246,8 @@ impl Callsite for Site {
             () if interest.is_always() => ALWAYS,
             () => SOMETIMES,
         };
-        if self.interest.swap(interest, Ordering::Relaxed) != interest {
+        let before = self.interest.swap(interest, Ordering::Relaxed);
+        if before != interest && before != UNASKED {
             reader::filter_changed();
         }
     }

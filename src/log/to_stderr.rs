@@ -50,8 +50,16 @@ fn is_shown(level: u8) -> bool {
 }
 
 fn show(level: impl fmt::Display, process: &str, text: &str) {
+    let mut line = format!("[{level}/{process}] {text}");
+    if line.contains(char::is_control) {
+        // Whoever logs it must not write lines of others, or to the terminal.
+        let escaped =
+            |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+        line = line.chars().map(escaped).collect();
+    }
+    line.push('\n');
     // One write, so that lines of several programs do not mix.
-    let _ = std::io::stderr().write_all(format!("[{level}/{process}] {text}\n").as_bytes());
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 struct ToStderr {
@@ -88,8 +96,11 @@ impl Subscriber for ToStderr {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let process = line.process.as_deref().unwrap_or(self.process);
-        show(event.metadata().level(), process, &(line.message + &line.fields));
+        let mut process = line.process.unwrap_or_else(|| self.process.to_owned());
+        if let Some(via) = line.via {
+            process = format!("{process} via {via}");
+        }
+        show(event.metadata().level(), &process, &(line.message + &line.fields));
     }
 }
 
@@ -98,8 +109,9 @@ impl Subscriber for ToStderr {
 struct Line {
     message: String,
     fields: String,
-    /// Of a child.
+    /// Of a child, and of which child that says so.
     process: Option<String>,
+    via: Option<String>,
 }
 
 impl Visit for Line {
@@ -107,6 +119,7 @@ impl Visit for Line {
         match field.name() {
             "message" => self.message.push_str(value),
             name if name == OURS[0] => self.process = Some(value.to_owned()),
+            name if name == VIA[0] => self.via = Some(value.to_owned()),
             _ => self.record_debug(field, &value),
         }
     }
@@ -115,7 +128,7 @@ impl Visit for Line {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             // Who and in which call is more than the line has room for.
-            name if name == VIA || OURS.contains(&name) => Ok(()),
+            name if VIA.contains(&name) || OURS.contains(&name) => Ok(()),
             name => write!(self.fields, " {name}={value:?}"),
         };
     }

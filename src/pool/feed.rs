@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::dispatcher::Shared;
 use super::job::{ChunkSink, Extra, Group, Job, Part, Sink};
 use super::options::{OnDrop, Options, ProgressFn};
-use super::run::{Prepared, Submit};
+use super::run::{Prepared, Submit, current_span};
 use super::source::Source;
 use super::waiter::Waiter;
 use crate::process::{Error, ErrorKind, Progress, TimeoutPhase, fault_error, result_error};
@@ -60,6 +60,8 @@ pub(super) struct Feed<F, S: Source, R> {
     pub(super) chunk_size: Option<usize>,
     pub(super) window: Option<usize>,
     pub(super) progress: Option<ProgressFn>,
+    /// The span it was submitted in, or first polled.
+    pub(super) span: Option<Option<Arc<tracing::Span>>>,
     /// Streams take their input lazily, element by element.
     pub(super) lazy: bool,
     /// Results the consumer has taken.
@@ -94,6 +96,7 @@ impl<F, S: Source, R> Feed<F, S, R> {
             chunk_size: None,
             window: None,
             progress: None,
+            span: None,
             lazy: false,
             consumed: 0,
             task,
@@ -348,7 +351,8 @@ impl<F, S: Source, R> Feed<F, S, R> {
             let at = self.shared.now() + left.as_nanos() as u64;
             timing.deadline = Some((at, limit.as_nanos() as u64));
         }
-        let extra = Shared::extra(self.options.as_deref())
+        let span = self.span.get_or_insert_with(current_span).clone();
+        let extra = Shared::extra(self.options.as_deref(), span)
             .map(|extra| Box::new(Extra { progress: None, ..*extra }));
         let sink = Sink::Chunk(Box::new(ChunkSink {
             parts: self.parts.0.clone(),

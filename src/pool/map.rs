@@ -15,6 +15,7 @@ use super::dispatcher::Shared;
 use super::feed::{Feed, Raw};
 use super::handle::AsyncResult;
 use super::options::{OnDrop, option_methods};
+use super::run::current_span;
 use super::source::Source;
 use crate::process::{Error, ErrorKind, TimeoutPhase};
 use crate::task::TaskFn;
@@ -92,12 +93,13 @@ impl<F, S: Source, R: DeserializeOwned + Send + 'static> Map<F, S, R> {
     }
 
     /// Starts the map on the pool's runtime and gives a handle to it.
-    pub fn spawn(self) -> AsyncResult<Vec<R>>
+    pub fn spawn(mut self) -> AsyncResult<Vec<R>>
     where
         F: Send + 'static,
         S: Send + 'static,
     {
         let shared = self.feed.shared.clone();
+        self.feed.span = Some(current_span());
         let task = shared.runtime().spawn(self);
         AsyncResult::of_task(shared, task)
     }

@@ -11,10 +11,9 @@ use super::run::Run;
 use super::scheduler::WorkerState;
 use super::source::IntoSource;
 use super::stats::{PoolStats, Restarts, WorkerInfo, WorkerStatus};
-use crate::log;
-use crate::process::Error;
 #[cfg(doc)]
 use crate::process::ErrorKind;
+use crate::process::{Error, last_words};
 use crate::task::{Call, IntoCall, TaskFn};
 
 /// A pool of worker processes that run this program's tasks.
@@ -333,7 +332,7 @@ impl ProcessPool {
         let mut finished = self.shared().finished();
         // The sender lives in `self`.
         let _ = finished.wait_for(|finished| *finished).await;
-        log::caught_up().await;
+        last_words().await;
         Ok(())
     }
 

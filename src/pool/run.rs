@@ -237,6 +237,12 @@ impl<R, K> fmt::Debug for Run<R, K> {
     }
 }
 
+/// The span this thread is in, if there is one.
+pub(super) fn current_span() -> Option<Arc<tracing::Span>> {
+    let span = tracing::Span::current();
+    (!span.is_none()).then(|| Arc::new(span))
+}
+
 /// Why a prepared call was not taken. Large because it gives the call back, and
 /// moved once.
 #[allow(clippy::large_enum_variant)]
@@ -260,7 +266,7 @@ impl Shared {
         })?;
         self.admit_size(payload.len() as u64).map_err(signed)?;
         let (request, timing) = self.request(entry, options, &payload, 0).map_err(signed)?;
-        let extra = Self::extra(options);
+        let extra = Self::extra(options, current_span());
         Ok(Prepared { request, timing, job: Job { payload, entry, sink, extra } })
     }
 
@@ -311,9 +317,10 @@ impl Shared {
     }
 
     /// Only what is really asked for: most calls have none of it.
-    pub(super) fn extra(options: Option<&Options>) -> Option<Box<Extra>> {
-        let span = tracing::Span::current();
-        let span = (!span.is_none()).then(|| Arc::new(span));
+    pub(super) fn extra(
+        options: Option<&Options>,
+        span: Option<Arc<tracing::Span>>,
+    ) -> Option<Box<Extra>> {
         let (label, progress) =
             options.map_or((None, None), |o| (o.label.clone(), o.progress.clone()));
         (label.is_some() || progress.is_some() || span.is_some())

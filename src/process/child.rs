@@ -327,7 +327,7 @@ impl Worker {
             }
             TaskBody::Async(run) => {
                 let future = run(OwnedArgs::new(received, self.limits));
-                let guarded = Guarded { future, current };
+                let guarded = Guarded { future: Some(future), current };
                 let runtime = self.runtime().map_err(runtime_fault)?;
                 let result = runtime.block_on(guarded);
                 result.map(|encoded| encoded.0)
@@ -669,7 +669,7 @@ impl Worker {
             // The future is made inside, so that a panic of it is caught too.
             let future: BoxFuture =
                 Box::pin(async move { run(OwnedArgs::new(args, limits)).await });
-            let result = Guarded { future, current }.await;
+            let result = Guarded { future: Some(future), current }.await;
             if mine.swap(true, Ordering::AcqRel) {
                 return;
             }
@@ -746,8 +746,16 @@ struct Running {
 
 /// A task's future with its context set, and its panics caught, at every poll.
 struct Guarded {
-    future: BoxFuture,
+    future: Option<BoxFuture>,
     current: Current,
+}
+
+/// A cancelled one: its destructors belong to the call as its body does.
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let future = self.future.take();
+        with_current(self.current, || drop(future));
+    }
 }
 
 impl Future for Guarded {
@@ -755,7 +763,8 @@ impl Future for Guarded {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let polled = with_current(this.current, || catch(|| this.future.as_mut().poll(cx)));
+        let Some(future) = &mut this.future else { unreachable!("let go only at the end") };
+        let polled = with_current(this.current, || catch(|| future.as_mut().poll(cx)));
         polled.unwrap_or_else(|panic| Poll::Ready(Err(Fault::Panicked(panic))))
     }
 }

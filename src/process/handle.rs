@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use super::causes::{fault_error, result_error};
 use super::error::{Error, ErrorKind};
 use super::exit::{ExitReason, Obituary};
+use super::last_words::last_words;
 use super::running::{Running, Stage};
 use super::sentinel::Sentinel;
 use super::start::ProcessBuilder;
 use super::timer;
-use crate::log;
 use crate::task::{IntoCall, decode_output};
 
 /// A process that runs one task and ends: Python's `multiprocessing.Process`.
@@ -221,7 +221,7 @@ impl ProcessHandle {
     /// Nothing is lost when the future is dropped.
     pub async fn join(&self) {
         self.0.reached(Stage::Ended).await;
-        log::caught_up().await;
+        last_words().await;
     }
 
     /// Waits until it has ended or `limit` has passed; tells whether it has ended.

@@ -98,6 +98,8 @@ impl Pump {
         if lock(&self.pipes).remove(&tail.key).is_some() {
             self.poller.remove_pipe(&tail.pipe);
         }
+        // Held, so that what the thread has read comes before what is read here.
+        let mut lines = lock(&tail.lines);
         let mut rest = Vec::new();
         // Bounded: somebody else may go on writing.
         for _ in 0..64 {
@@ -112,12 +114,12 @@ impl Pump {
                 self.poller.ring();
             }
             Taker::Log(log) => {
-                tail.log(log, &rest);
-                let last = lock(&tail.lines).end();
-                last.into_iter().for_each(|line| log.print(tail.stream(), line));
+                lines.split(&rest, |line| log.print(tail.stream(), line));
+                lines.end().into_iter().for_each(|line| log.print(tail.stream(), line));
             }
             _ => {}
         }
+        drop(lines);
         lock(&tail.kept).iter().copied().collect()
     }
 
@@ -151,11 +153,12 @@ impl Pump {
                         let Some(tail) = lock(&self.pipes).get(key).cloned() else {
                             continue;
                         };
+                        let mut lines = lock(&tail.lines);
                         match tail.read(&mut chunk, OutputPipe::read_now) {
                             Ok(n) if n > 0 => match &tail.taker {
                                 Taker::Stderr => {}
                                 Taker::Log(log) => {
-                                    tail.log(log, &chunk);
+                                    lines.split(&chunk, |line| log.print(tail.stream(), line));
                                     chunk.clear();
                                 }
                                 Taker::Nobody => chunk.clear(),
@@ -182,10 +185,6 @@ impl Tail {
     fn stream(&self) -> PrintedOn {
         // As supervision numbers them.
         if self.key.is_multiple_of(2) { PrintedOn::Stdout } else { PrintedOn::Stderr }
-    }
-
-    fn log(&self, log: &Inbox, bytes: &[u8]) {
-        lock(&self.lines).split(bytes, |line| log.print(self.stream(), line));
     }
 
     /// Reads once and keeps the tail; the bytes are appended to `seen`.

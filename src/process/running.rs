@@ -388,10 +388,16 @@ impl Running {
 
     fn ended(&self, obituary: Option<Arc<Obituary>>) {
         let mut state = self.lock();
-        state.wire = None;
-        state.welcome = None;
+        let wire = state.wire.take();
+        let welcome = state.welcome.take();
         state.obituary = obituary;
         drop(state);
+        if let Some(wire) = &wire {
+            // Before anybody who waits hears of the end.
+            wire.log.ended();
+        }
+        // With it goes the caller's span, whose end may run code of the user's.
+        drop((wire, welcome));
         family::remove(self);
         self.advance(Stage::Ended);
     }
@@ -497,6 +503,6 @@ impl Watcher for Running {
 pub(crate) fn call_back(f: impl FnOnce()) {
     if let Err(panic) = catch(f) {
         let (message, ..) = panic.into_parts();
-        log::tell(None, move || tracing::error!(message, "a callback panicked"));
+        log::tell(None, move || tracing::error!(panic = message, "a callback panicked"));
     }
 }

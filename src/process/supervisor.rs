@@ -255,7 +255,7 @@ impl Supervisor {
 fn survive(f: impl FnOnce()) {
     if let Err(panic) = catch(f) {
         let (message, ..) = panic.into_parts();
-        log::tell(None, move || tracing::error!(message, "supervision: a watcher panicked"));
+        log::tell(None, move || tracing::error!(panic = message, "a watcher panicked"));
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tracing::{Dispatch, Span};
 
+use super::at_exit;
 use super::status::StatusBlock;
 use crate::link::{Link, Local};
 use crate::log::{Inbox, LoggedCall};
@@ -62,6 +63,8 @@ impl Memory {
         name: String,
         listener: Option<Dispatch>,
     ) -> io::Result<(Self, MemoryHandles)> {
+        // What is logged last is passed on before this program ends.
+        at_exit::arm();
         let (block, handle) = StatusBlock::create()?;
         let block = Arc::new(block);
         let log = Inbox::open(name, listener, block.clone())?;
@@ -92,8 +95,11 @@ impl MemoryHandles {
         message.extend_from_slice(&body);
         // Where there are no process handles the end of the socket must do.
         let parent = sys::own_process_handle().ok();
-        let mut handles = vec![handle_ref(&self.block), self.log.ringer()];
-        handles.extend(parent.as_ref().map(handle_ref));
-        link.send_handles(&message, &handles)
+        let sent = self.log.with_ringer(|ringer| {
+            let mut handles = vec![handle_ref(&self.block), ringer];
+            handles.extend(parent.as_ref().map(handle_ref));
+            link.send_handles(&message, &handles)
+        });
+        sent.unwrap_or_else(|| Err(io::Error::other("it has ended")))
     }
 }

@@ -1,7 +1,9 @@
 //! A call: a task with its arguments, not yet run.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::task::Context;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -126,7 +128,10 @@ impl<R: DeserializeOwned + 'static> Call<R, Async> {
         let limits = DecodeLimits::default();
         let args = OwnedArgs::new(Received::from(self.expect_payload()), limits);
         let Body::Async(run) = entry.body else { unreachable!("the kind says async") };
-        let encoded = expect_done(entry, run(args).await);
+        let mut future = run(args);
+        let mut polled = |cx: &mut Context<'_>| future.as_mut().poll(cx);
+        let done = poll_fn(|cx| with_current(Current::local(), || polled(cx))).await;
+        let encoded = expect_done(entry, done);
         expect_done(entry, decode_output(Received::from(encoded.0), &limits))
     }
 }

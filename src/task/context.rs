@@ -55,7 +55,9 @@ pub(crate) fn with_current<R>(current: Current, f: impl FnOnce() -> R) -> R {
 
 /// Number and task of the call this thread is in, if it is one that a parent knows of.
 pub(crate) fn current_call() -> Option<(u64, u32)> {
-    CURRENT.get().filter(|current| current.id != 0).map(|current| (current.id, current.task))
+    // Asked by what is logged, which may be while this thread ends.
+    let current = CURRENT.try_with(Cell::get).ok()??;
+    (current.id != 0).then_some((current.id, current.task))
 }
 
 /// The call a task is running for.

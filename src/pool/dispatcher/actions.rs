@@ -91,6 +91,13 @@ impl Shared {
         let Some(worker) = core.worker(key) else {
             return;
         };
+        if let Some(Job { extra: Some(extra), .. }) = core.scheduler.job_mut(id)
+            && let Some(span) = &extra.span
+        {
+            // The earlier run of it first, which had the same number.
+            extra.logged = None;
+            extra.logged = Some(worker.log.call_begins(id, span.clone()));
+        }
         let Some((job, request, timing)) = core.scheduler.job(id) else {
             return;
         };
@@ -104,7 +111,6 @@ impl Shared {
             remaining_ms,
         };
         let span = job.extra.as_ref().and_then(|extra| extra.span.clone());
-        let logged = span.clone().map(|span| worker.log.call_begins(id, span));
         // The word in the block must say "waiting" before the worker can see
         // the frame.
         worker.block.queue(slot, id);
@@ -115,11 +121,6 @@ impl Shared {
                 let _in = span.as_ref().map(|span| span.enter());
                 trace!(task, id, worker, "call sent");
             });
-        }
-        if logged.is_some()
-            && let Some(Job { extra: Some(extra), .. }) = core.scheduler.job_mut(id)
-        {
-            extra.logged = logged;
         }
         effects.kick(&worker);
     }

@@ -292,6 +292,8 @@ impl Watcher for Shared {
             ExitReason::Exited(0) => debug!(worker, pid, "worker exited"),
             _ => debug!(worker, pid, %reason, "worker ended"),
         });
+        // Before anybody who waits hears of the end.
+        worker.log.ended();
         let obituary = Arc::new(obituary);
         self.act(|core| {
             // Under the core's lock, under which calls are handed to workers: one
