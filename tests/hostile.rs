@@ -10,7 +10,8 @@ mod recorder;
 mod wild;
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::os::{self, Death};
@@ -19,6 +20,8 @@ use procpool::{Error, ErrorKind, ProcessPool, Stderr};
 use recorder::Recorder;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
+use tracing::{Instrument, info_span};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use wild::{block, send};
 
 procpool::test_hook!();
@@ -660,6 +663,42 @@ fn spoil_log(seed: u64) {
         };
         scribble(ring + index, value);
     }
+}
+
+/// More has been logged than there can be.
+#[procpool::task]
+fn overstate_log() {
+    let (_, len) = block();
+    scribble(len - RING, u64::MAX);
+}
+
+/// Counts spans that have ended.
+struct Ended(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Ended {
+    fn on_close(&self, _: tracing::Id, _: Context<'_, S>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn callers_spans_end_whatever_the_log_says() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let layered = tracing_subscriber::registry().with(LevelFilter::INFO).with(Ended(ended.clone()));
+    tracing::dispatcher::with_default(&layered.into(), || {
+        common::run(|| async {
+            let pool = ProcessPool::builder().workers(1).build().await.unwrap();
+            pool.run(log_well(1)).await.unwrap();
+            pool.run(overstate_log()).instrument(info_span!("request")).await.unwrap();
+            for x in 0..50 {
+                let run = pool.run(square(x)).instrument(info_span!("request"));
+                assert_eq!(run.await.unwrap(), x * x);
+            }
+            // While the worker lives.
+            common::eventually("all have ended", || ended.load(Ordering::SeqCst) == 51).await;
+            pool.shutdown().await.unwrap();
+        });
+    });
 }
 
 #[procpool::task]

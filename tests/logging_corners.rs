@@ -5,12 +5,13 @@ mod kit;
 #[path = "common/recorder.rs"]
 mod recorder;
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use common::os::Death;
 use kit::{Gate, builder};
-use procpool::{Process, Stdout};
+use procpool::{Process, ProcessPool, Stdout};
 use recorder::Recorder;
 use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Instrument, Span, debug, info, info_span};
@@ -310,4 +311,119 @@ fn a_filter_by_the_callers_span_lets_its_calls_through() {
             assert_eq!(recorder.messages(), ["much", "little"]);
         });
     });
+}
+
+/// Asks the pool whenever something is logged: under a lock of the pool's that would wait
+/// for ever.
+struct AsksThePool(Arc<Mutex<Option<ProcessPool>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for AsksThePool {
+    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+        let pool = self.0.lock().unwrap().clone();
+        if let Some(pool) = pool {
+            let _ = (pool.stats(), pool.workers());
+        }
+    }
+}
+
+#[procpool::task]
+fn die() {
+    Death::Kill.strike();
+}
+
+#[test]
+fn a_subscriber_may_ask_the_pool() {
+    let pool = Arc::new(Mutex::new(None));
+    let layered =
+        tracing_subscriber::registry().with(LevelFilter::TRACE).with(AsksThePool(pool.clone()));
+    tracing::dispatcher::with_default(&Dispatch::new(layered), || {
+        common::run(|| async {
+            let made = builder(2).build().await.unwrap();
+            *pool.lock().unwrap() = Some(made.clone());
+            for x in 0..100 {
+                if x % 20 == 0 {
+                    made.run(die()).await.unwrap_err();
+                }
+                assert_eq!(made.run(say(x)).await.unwrap(), x);
+            }
+            made.shutdown().await.unwrap();
+            // It would keep itself alive: it has its listener, and that has it.
+            *pool.lock().unwrap() = None;
+        });
+    });
+}
+
+struct PanicsAtEverything;
+
+impl<S: tracing::Subscriber> Layer<S> for PanicsAtEverything {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        panic!("a subscriber's bug, at {}", event.metadata().name());
+    }
+}
+
+#[test]
+fn a_subscriber_that_panics_costs_no_call() {
+    let layered = tracing_subscriber::registry().with(LevelFilter::TRACE).with(PanicsAtEverything);
+    tracing::dispatcher::with_default(&Dispatch::new(layered), || {
+        common::run(|| async {
+            let pool = builder(2).build().await.unwrap();
+            for x in 0..100 {
+                if x % 20 == 0 {
+                    assert!(pool.run(die()).await.unwrap_err().is_worker_died());
+                }
+                assert_eq!(pool.run(say(x)).await.unwrap(), x);
+            }
+            pool.shutdown().await.unwrap();
+        });
+    });
+}
+
+/// Waits at every event until it is told to go on.
+struct Blocks(Arc<AtomicBool>);
+
+impl<S: tracing::Subscriber> Layer<S> for Blocks {
+    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+        while !self.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[procpool::task]
+fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_subscriber_that_blocks_holds_up_no_deadline() {
+    let open = Arc::new(AtomicBool::new(false));
+    let layered =
+        tracing_subscriber::registry().with(LevelFilter::TRACE).with(Blocks(open.clone()));
+    tracing::dispatcher::with_default(&Dispatch::new(layered), || {
+        common::run(|| async {
+            let pool = builder(2).build().await.unwrap();
+            assert!(pool.run(die()).await.unwrap_err().is_worker_died());
+            let error = pool.run(spin()).timeout(Duration::from_millis(50)).await.unwrap_err();
+            assert!(error.is_timeout(), "{error:?}");
+            let mut process = Process::spawn(say(3)).await.unwrap();
+            assert_eq!(process.output().await.unwrap(), 3);
+            open.store(true, Ordering::SeqCst);
+            process.join().await;
+            pool.shutdown().await.unwrap();
+        });
+    });
+}
+
+#[procpool::task]
+async fn own_context() -> (u64, String) {
+    tokio::task::yield_now().await;
+    let context = procpool::context();
+    (context.call_id(), context.worker_name().to_owned())
+}
+
+#[test]
+fn an_async_task_that_is_run_here_has_a_context() {
+    common::run(|| async { assert_eq!(own_context().run_here().await, (0, "here".to_owned())) });
 }
