@@ -45,31 +45,46 @@
 //!
 //! # Logging
 //!
-//! The pool tells what it does by `tracing` events: at `DEBUG` of workers, at `TRACE`
-//! of calls, at `WARN` when something went wrong that no caller hears of.
-//!
 //! What workers and processes log, by `tracing` or by the `log` crate, arrives in the
-//! subscriber that was in force when the pool was built or the process started (or, if
-//! none was, in the one the program sets later): every event and span with its own
-//! level, target, file, line and fields, and with these:
+//! subscriber that was in force when the pool was built or the process started (if none
+//! was, in the one the program sets later): every event and span with its own level, target,
+//! file, line and fields, and with these:
 //!
 //! | field | |
 //! |---|---|
 //! | `process.name`, `process.pid` | who logged it |
-//! | `task.name`, `task.call` | in which call; [`Context::call_id`] is the number |
-//! | `process.via` | instead, for a child of a child: which child of ours passed it on |
+//! | `task.name`, `task.call` | in which call; [`Context::call_id`] is the number, one for a whole chunk of a map |
+//! | `process.via`, `process.via_pid` | where those are claimed by a child of ours, as for a child of its own: which one |
 //!
-//! Events and spans of a call are inside the span in which the call was made. They follow the
-//! subscriber's filter, also when that changes (within a few milliseconds); what is not wanted
-//! is not even put into words there. Writing one is a copy into shared memory: it never waits, and what was
-//! written before a crash arrives. What finds no room there (256 KiB a child) is left out, and a `WARN`
-//! event of the target `procpool` says how many (field `lost`). A value takes at most 8 KiB (then "…"), an
-//! event 28 fields. They are handed on by one thread, `procpool-log`: a subscriber that blocks
-//! costs events, and nothing else. [`ProcessPool::join`] and [`ProcessHandle::join`] return when all
-//! is handed on.
+//! *Spans.* What a call logs is inside the span that was current when it was submitted (`spawn`,
+//! `apply_async`, `map_async`) or first polled (`run`, `map`, `imap`, `Process::spawn`). In the worker
+//! itself no span is current at first: what a task hands to threads and to `tokio::spawn` belongs to
+//! it only by a span of its own (`#[tracing::instrument]` on the task).
 //!
-//! A worker whose initializer sets a subscriber (or a logger) keeps it, and nothing (no records)
-//! arrives here. In a [`Process`] there is no initializer, so there setting one fails.
+//! *Filters.* Children follow the subscriber's filter, by level and by callsite, also when it
+//! changes (within a few milliseconds). An event that is not wanted costs about ten
+//! nanoseconds.
+//!
+//! *Losses.* Logging is a copy into shared memory: it never waits, and what was
+//! logged before a crash arrives. What finds no room (256 KiB a child), because the subscriber is
+//! slower than the child, is left out: the latest first, so in a flood that may be the last words. A
+//! `WARN` event of the target `procpool` says how many (field `lost`); a filter by targets must let it through. A value takes
+//! at most 8 KiB (then "…"), an event 28 fields with its message, a program 8192 callsites of
+//! children and one child 1024 (the others' events come in words, under the target `procpool`).
+//!
+//! *Time.* One thread, `procpool-log`, hands everything on, a millisecond or so after it was
+//! logged, with the time of that moment. A subscriber that blocks costs events and the memory of
+//! the children that have ended meanwhile, but no task, no result and no deadline.
+//! [`ProcessPool::join`] and [`ProcessHandle::join`] return when all is handed on, or after a second;
+//! so does the program's end.
+//!
+//! A pool keeps its subscriber alive. A worker whose initializer sets a subscriber keeps what it
+//! logs from then on to itself, one that sets a `log` logger keeps the records; in a task or a
+//! [`Process`] it is too late for that, and setting one fails.
+//!
+//! The pool tells by events of its own, with the same fields, of workers at `DEBUG`, of
+//! calls at `TRACE`, and at `WARN` of what went wrong and no caller hears of; a [`Process`] at
+//! `INFO` of its begin and its end.
 //!
 //! # Platform
 //!

@@ -13,7 +13,9 @@ use crate::log;
 /// there, and need nothing of this. Events up to `level` are shown, of every target, and
 /// records of the `log` crate; called again, it changes the level, also for children that
 /// run. Children pass on to this process what they log, so this is the only one to call it.
-/// At `INFO` a [`Process`](crate::Process) tells of its start and end.
+/// At `INFO` a [`Process`](crate::Process) tells of its start and end. Spans and targets are not
+/// shown, control characters are escaped; `[INFO/Process-2:1 via Process-2]` is what `Process-2`
+/// says that a child of its own said.
 ///
 /// # Errors
 /// `InvalidOption` if this process has another subscriber; a child has.

@@ -348,7 +348,12 @@ impl Running {
     fn violated(&self, violation: &str) {
         let words = violation.to_owned();
         self.tell(LevelFilter::WARN, move |process, pid| {
-            warn!(process, pid, violation = words, "process broke the protocol and is killed");
+            warn!(
+                process.name = process,
+                process.pid = pid,
+                violation = words,
+                "process broke the protocol and is killed"
+            );
         });
         self.fail(Error::new(ErrorKind::Protocol { violation: violation.to_owned() }));
     }
@@ -445,7 +450,9 @@ impl Watcher for Running {
             let guard = Guard(Some(me.clone()));
             self.runtime.spawn(me.drive(wire, guard));
         }
-        self.tell(LevelFilter::DEBUG, |process, pid| debug!(process, pid, "process started"));
+        self.tell(LevelFilter::DEBUG, |process, pid| {
+            debug!(process.name = process, process.pid = pid, "process started")
+        });
     }
 
     fn exited(&self, _: u64, obituary: Obituary) {
@@ -466,7 +473,7 @@ impl Watcher for Running {
         let reason = obituary.reason;
         self.ended(Some(Arc::new(obituary)));
         self.tell(LevelFilter::DEBUG, move |process, pid| {
-            debug!(process, pid, %reason, "process ended");
+            debug!(process.name = process, process.pid = pid, %reason, "process ended");
         });
     }
 

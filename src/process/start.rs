@@ -133,7 +133,8 @@ impl<R: DeserializeOwned + Send + 'static> ProcessBuilder<R> {
     /// Starts it: resolves when its task has been sent to it.
     ///
     /// # Errors
-    /// `InvalidOption` and `ArgEncode` before anything is started; `Spawn`, `Start` or
+    /// `InvalidOption`, `ArgEncode` and, in a process that is four levels below the main
+    /// program, `Unsupported` before anything is started; `Spawn`, `Start` or
     /// `TimedOut` (with [`TimeoutPhase::Starting`](crate::TimeoutPhase::Starting)) when it did not
     /// come up, with why.
     ///

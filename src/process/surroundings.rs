@@ -83,8 +83,9 @@ pub enum Stderr {
     /// The same stream as this process's: nothing is kept.
     Inherit,
     /// Each line is an event of this process's subscriber: at level `WARN`, with the target
-    /// `procpool::stderr` and the fields `process.name` and `process.pid`. Lines of more than
-    /// 8 KiB come in pieces. The last 64 KiB are kept as with `Forward`.
+    /// `procpool::stderr` and the fields `process.name` and `process.pid`; of no call, and in
+    /// no order with what is logged. Lines of more than 8 KiB come in pieces. Where nobody
+    /// wants such events they are gone. The last 64 KiB are kept as with `Forward`.
     Events,
     /// Thrown away.
     Null,
@@ -98,8 +99,9 @@ pub enum Stdout {
     #[default]
     Inherit,
     /// Each line is an event of this process's subscriber: at level `INFO`, with the target
-    /// `procpool::stdout` and the fields `process.name` and `process.pid`. Lines of more than
-    /// 8 KiB come in pieces.
+    /// `procpool::stdout` and the fields `process.name` and `process.pid`; of no call, and in
+    /// no order with what is logged. Lines of more than 8 KiB come in pieces. Where nobody
+    /// wants such events they are gone.
     Events,
     /// Thrown away.
     Null,

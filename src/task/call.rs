@@ -219,6 +219,11 @@ pub trait Task: Sized {
 
 /// A type that is an async task: as [`Task`], with a body that may wait.
 ///
+/// Implement it under `#[procpool::task]`, with an `async fn run`.
+///
+/// # Cancel safety
+/// A cancelled call's future is dropped in its worker, at the await it is at.
+///
 /// # Examples
 /// ```standalone_crate
 /// use procpool::{AsyncTask, Process};

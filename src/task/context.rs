@@ -67,7 +67,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Number of the call, unique in its pool; what the parent's logs show.
+    /// Number of the call, unique in its pool (not counted up from 1); what the parent's logs
+    /// show. Items of one chunk of a map share it.
     #[must_use]
     pub fn call_id(&self) -> u64 {
         self.current.id

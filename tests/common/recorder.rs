@@ -61,7 +61,11 @@ impl Recorder {
     /// Events of workers and processes, in the order of their arrival.
     pub fn events(&self) -> Vec<Seen> {
         let kept = self.0.lock().unwrap();
-        let theirs = kept.events.iter().filter(|e| e.fields.contains_key("process.name"));
+        let is_printed =
+            |e: &Seen| e.target == "procpool::stdout" || e.target == "procpool::stderr";
+        let is_ours = |e: &Seen| e.target.starts_with("procpool::") && !is_printed(e);
+        let theirs =
+            kept.events.iter().filter(|e| e.fields.contains_key("process.name") && !is_ours(e));
         theirs.cloned().collect()
     }
 

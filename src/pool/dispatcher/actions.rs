@@ -119,7 +119,7 @@ impl Shared {
             let (task, worker) = (job.entry.name, worker.name.clone());
             self.tell(move || {
                 let _in = span.as_ref().map(|span| span.enter());
-                trace!(task, id, worker, "call sent");
+                trace!(task.name = task, task.call = id, process.name = worker, "call sent");
             });
         }
         effects.kick(&worker);

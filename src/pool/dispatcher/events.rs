@@ -31,7 +31,11 @@ impl Shared {
             && sys::resident_bytes(pid).is_some_and(|bytes| bytes > max)
         {
             self.tell_of(worker, |worker, pid| {
-                debug!(worker, pid, "worker is over its memory and is replaced");
+                debug!(
+                    process.name = worker,
+                    process.pid = pid,
+                    "worker is over its memory and is replaced"
+                );
             });
             core.scheduler.retire(key, now);
         }
@@ -152,7 +156,9 @@ impl Shared {
                 };
                 match result {
                     Ok(()) => {
-                        self.tell_of(worker, |worker, pid| debug!(worker, pid, "worker ready"));
+                        self.tell_of(worker, |worker, pid| {
+                            debug!(process.name = worker, process.pid = pid, "worker ready")
+                        });
                         core.scheduler.worker_ready(key, now);
                         let all = core.scheduler.ready_workers() as u32;
                         if all >= core.scheduler.target()
@@ -222,7 +228,9 @@ impl Shared {
     pub(super) fn violated(&self, worker: &Worker, violation: &str) {
         if log::is_heard(LevelFilter::WARN) {
             let (worker, violation) = (worker.name.clone(), violation.to_owned());
-            self.tell(move || warn!(worker, violation, "worker broke the protocol and is killed"));
+            self.tell(move || {
+                warn!(process.name = worker, violation, "worker broke the protocol and is killed")
+            });
         }
         self.act(|core| {
             core.scheduler.worker_violated(worker.key, violation);
@@ -263,7 +271,9 @@ impl Watcher for Shared {
                     return child.kill();
                 };
                 worker.started(child);
-                self.tell_of(&worker, |worker, pid| debug!(worker, pid, "worker started"));
+                self.tell_of(&worker, |worker, pid| {
+                    debug!(process.name = worker, process.pid = pid, "worker started")
+                });
                 if let Some(me) = self.me.upgrade() {
                     let guard = Guard(Some(me.clone()));
                     self.runtime.spawn(me.drive(worker, guard));
@@ -289,8 +299,10 @@ impl Watcher for Shared {
         self.handle(&worker, &mut events, now);
         let reason = obituary.reason;
         self.tell_of(&worker, move |worker, pid| match reason {
-            ExitReason::Exited(0) => debug!(worker, pid, "worker exited"),
-            _ => debug!(worker, pid, %reason, "worker ended"),
+            ExitReason::Exited(0) => {
+                debug!(process.name = worker, process.pid = pid, "worker exited")
+            }
+            _ => debug!(process.name = worker, process.pid = pid, %reason, "worker ended"),
         });
         // Before anybody who waits hears of the end.
         worker.log.ended();
