@@ -71,6 +71,9 @@ static FILTER: FilterWatch = FilterWatch {
 /// wants to hear anything.
 fn reader() -> io::Result<&'static Reader> {
     static MAKING: Mutex<()> = Mutex::new(());
+    if let Some(reader) = READER.get() {
+        return Ok(reader);
+    }
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(reader) = READER.get() {
         return Ok(reader);
@@ -133,7 +136,7 @@ pub(crate) fn tell(listener: Option<Dispatch>, tell: impl FnOnce() + Send + 'sta
     }
     let first = notices.len() == 1;
     drop(notices);
-    if first && reader.run().is_ok() {
+    if (first || !reader.is_running()) && reader.run().is_ok() {
         reader.poller.ring();
     }
 }
@@ -300,8 +303,8 @@ impl Reader {
             std::mem::take(&mut *notices)
         };
         for Notice { listener, tell } in notices {
-            drop(catch(|| match &listener {
-                Some(listener) => dispatcher::with_default(listener, tell),
+            drop(catch(move || match listener {
+                Some(listener) => dispatcher::with_default(&listener, tell),
                 None => tell(),
             }));
         }
