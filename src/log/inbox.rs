@@ -583,3 +583,80 @@ fn close(reading: &mut Reading, span: u64) {
     }
     reading.spans.remove(&span);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tracing::span::{Attributes, Id};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    use super::super::ring::tests::block;
+    use super::*;
+
+    /// What became of spans.
+    #[derive(Clone, Default)]
+    struct Counts(Arc<[AtomicUsize; 4]>);
+
+    impl Counts {
+        fn count(&self, what: usize) {
+            self.0[what].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl<S: tracing::Subscriber> Layer<S> for Counts {
+        fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+            self.count(0);
+        }
+
+        fn on_enter(&self, _: &Id, _: Context<'_, S>) {
+            self.count(1);
+        }
+
+        fn on_exit(&self, _: &Id, _: Context<'_, S>) {
+            self.count(2);
+        }
+
+        fn on_close(&self, _: Id, _: Context<'_, S>) {
+            self.count(3);
+        }
+    }
+
+    #[test]
+    fn a_span_that_begins_twice_has_ended_in_between() {
+        let counts = Counts::default();
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(counts.clone()));
+        let memory = Arc::new(block());
+        let inbox = Inbox::open("forger".into(), Some(dispatch), memory.clone()).unwrap();
+        let ring = Ring::of(&*memory);
+        let push = |put: &dyn Fn(&mut Vec<u8>)| {
+            let mut record = Vec::new();
+            put(&mut record);
+            assert!(ring.push(&[&record], false));
+        };
+        let description = Description {
+            level: 3,
+            is_span: true,
+            line: None,
+            name: "forged",
+            target: "inbox",
+            file: None,
+            module: None,
+            fields: Vec::new(),
+        };
+        push(&|buf| record::put_site_record(buf, 1, &description));
+        for _ in 0..5 {
+            push(&|buf| {
+                let site = SiteRef::Number(1);
+                record::put_span(buf, &site, 77, Origin::default(), Within::Nothing);
+                record::ValueWriter::new(buf);
+            });
+            push(&|buf| record::put_enter(buf, 77));
+            push(&|buf| record::put_enter(buf, 77));
+        }
+        inbox.ended();
+        reader::settle();
+        let counts: Vec<_> = counts.0.iter().map(|n| n.load(Ordering::SeqCst)).collect();
+        assert_eq!(counts, [5, 10, 10, 5], "begun, entered, left, ended");
+    }
+}

@@ -228,10 +228,10 @@ impl<'a> Ring<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    struct Block(SharedBlock);
+    pub(in crate::log) struct Block(SharedBlock);
 
     impl HasRing for Block {
         fn ring(&self) -> (&SharedBlock, usize) {
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    fn block() -> Block {
+    pub(in crate::log) fn block() -> Block {
         Block(SharedBlock::create("test", 4096 + RING_LEN).unwrap().0)
     }
 
