@@ -13,8 +13,9 @@ use tracing::dispatcher::{self, Dispatch};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_core::span::Current;
+use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use super::record::{
     self, Description, Origin, SiteRef, TextTag, ValueWriter, Within, level_number,
@@ -60,7 +61,7 @@ pub(crate) fn attach(block: Arc<dyn HasRing>, ringer: Ringer) {
         writing: Mutex::new(()),
         sites: RwLock::default(),
     });
-    *ours() = Some(Dispatch::new(tracing_subscriber::registry().with(Forwarding(forward))));
+    *ours() = Some(Dispatch::new(Lazily { forward, registry: OnceLock::new() }));
 }
 
 /// Runs what may set a subscriber or a logger for what comes after it; until then it is
@@ -215,19 +216,70 @@ fn origin() -> Origin {
     task::current_call().map_or_else(Origin::default, |(call, task)| Origin { call, task })
 }
 
-/// The layer that writes what happens into the ring.
-struct Forwarding(&'static Forward);
+/// The subscriber. Its registry takes time and memory that only those children pay who have
+/// something to log.
+struct Lazily {
+    forward: &'static Forward,
+    registry: OnceLock<Layered<Forwarding, Registry>>,
+}
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forwarding {
+impl Lazily {
+    fn registry(&self) -> &Layered<Forwarding, Registry> {
+        self.registry.get_or_init(|| tracing_subscriber::registry().with(Forwarding(self.forward)))
+    }
+}
+
+impl Subscriber for Lazily {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         // What the parent wants may be something else at any time.
         Interest::sometimes()
     }
 
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.0.is_wanted(metadata)
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.forward.is_wanted(metadata)
     }
 
+    fn new_span(&self, attrs: &Attributes<'_>) -> Id {
+        self.registry().new_span(attrs)
+    }
+
+    fn record(&self, span: &Id, values: &Record<'_>) {
+        self.registry().record(span, values);
+    }
+
+    fn record_follows_from(&self, span: &Id, follows: &Id) {
+        self.registry().record_follows_from(span, follows);
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        self.registry().event(event);
+    }
+
+    fn enter(&self, span: &Id) {
+        self.registry().enter(span);
+    }
+
+    fn exit(&self, span: &Id) {
+        self.registry().exit(span);
+    }
+
+    fn clone_span(&self, span: &Id) -> Id {
+        self.registry().clone_span(span)
+    }
+
+    fn try_close(&self, span: Id) -> bool {
+        self.registry().try_close(span)
+    }
+
+    fn current_span(&self) -> Current {
+        self.registry.get().map_or_else(Current::none, Subscriber::current_span)
+    }
+}
+
+/// The layer that writes what happens into the ring.
+struct Forwarding(&'static Forward);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forwarding {
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         let within = if event.is_contextual() {
             current(&ctx)
