@@ -427,3 +427,61 @@ async fn own_context() -> (u64, String) {
 fn an_async_task_that_is_run_here_has_a_context() {
     common::run(|| async { assert_eq!(own_context().run_here().await, (0, "here".to_owned())) });
 }
+
+#[inline(never)]
+fn from_one_place() {
+    info!("from one place");
+}
+
+#[procpool::task]
+fn log_on_a_thread() {
+    std::thread::spawn(from_one_place).join().unwrap();
+}
+
+#[procpool::task]
+fn log_again() {
+    from_one_place();
+}
+
+#[test]
+fn what_another_thread_came_to_during_the_initializer_is_heard_later() {
+    recorded(|recorder| async move {
+        let pool = builder(1).initializer(log_on_a_thread, ()).build().await.unwrap();
+        pool.run(log_again()).await.unwrap();
+        pool.shutdown().await.unwrap();
+        assert!(recorder.messages().contains(&"from one place".to_owned()));
+    });
+}
+
+/// Panics at the end of every span.
+struct PanicsAtClose;
+
+impl<S: tracing::Subscriber> Layer<S> for PanicsAtClose {
+    fn on_close(&self, _: tracing::Id, _: Context<'_, S>) {
+        panic!("a subscriber's bug");
+    }
+}
+
+#[test]
+fn a_span_whose_end_panics_costs_no_call_and_no_join() {
+    let layered = tracing_subscriber::registry().with(LevelFilter::WARN).with(PanicsAtClose);
+    tracing::dispatcher::with_default(&Dispatch::new(layered), || {
+        common::run(|| async {
+            let pool = builder(1).build().await.unwrap();
+            for x in 0..5 {
+                let span = tracing::warn_span!("request");
+                let call = span.in_scope(|| pool.spawn(say(x)));
+                let started = span.in_scope(|| Process::builder(say(x)).daemon(true));
+                let process = started.start().instrument(span.clone()).await.unwrap();
+                // The last one is the call's or the process's own.
+                std::mem::forget(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    drop(span)
+                })));
+                assert_eq!(call.await.unwrap(), x);
+                process.join().await;
+                assert_eq!(process.exit_code(), Some(0));
+            }
+            pool.shutdown().await.unwrap();
+        });
+    });
+}

@@ -80,10 +80,10 @@ pub(crate) fn install() {
     let (Some(forward), Some(dispatch)) = (FORWARD.get(), ours().take()) else {
         return;
     };
-    if dispatcher::set_global_default(dispatch).is_err() {
-        // Ours is gone, and what it wanted with it.
-        tracing::callsite::rebuild_interest_cache();
-    }
+    let _ = dispatcher::set_global_default(dispatch);
+    // Of callsites that other threads came to meanwhile `tracing` has noted that nobody wants
+    // them; and where another subscriber is set, what ours wanted counts no more.
+    tracing::callsite::rebuild_interest_cache();
     if log::set_logger(forward).is_ok() {
         log::set_max_level(log::LevelFilter::Trace);
     }

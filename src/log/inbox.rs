@@ -12,6 +12,7 @@ use tracing::field::ValueSet;
 use tracing::subscriber::NoSubscriber;
 use tracing::{Event, Level, Span};
 
+use super::held::HeldSpan;
 use super::lines::PrintedOn;
 use super::reader;
 use super::record::{self, Description, Origin, Record, SiteRef, Value, Values, Within};
@@ -30,6 +31,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// The subscriber of this thread, to hear what a child logs; `None` if there is none yet:
 /// then it will be whatever the program's is at the time.
 pub(crate) fn listener() -> Option<Dispatch> {
+    // Made known to the subscriber here, where no lock is held.
+    reader::prepare();
     dispatcher::get_default(|d| (!d.is::<NoSubscriber>()).then(|| d.clone()))
 }
 
@@ -54,8 +57,7 @@ pub(crate) struct Inbox {
 }
 
 struct CallSpan {
-    /// Shared and not cloned: a span's clone is the subscriber's business.
-    span: Arc<Span>,
+    span: HeldSpan,
     /// Up to where it may still be needed, once the call has ended.
     until: Option<u64>,
 }
@@ -102,7 +104,7 @@ pub(crate) struct LoggedCall {
 }
 
 impl LoggedCall {
-    pub(crate) fn begins(inbox: &Arc<Inbox>, call: u64, span: Arc<Span>) -> Self {
+    pub(crate) fn begins(inbox: &Arc<Inbox>, call: u64, span: HeldSpan) -> Self {
         lock(&inbox.calls).insert(call, CallSpan { span, until: None });
         LoggedCall { inbox: inbox.clone(), call }
     }
@@ -317,6 +319,7 @@ impl Inbox {
     fn drain_ring(&self) -> bool {
         let mut reading = lock(&self.reading);
         if self.broken.load(Ordering::Acquire) {
+            self.tell_lost(&mut reading);
             return false;
         }
         let mut read = self.read.load(Ordering::Relaxed);
@@ -511,7 +514,7 @@ impl Inbox {
     }
 
     /// The span in which the call was made.
-    fn callers(&self, origin: Origin) -> Option<Arc<Span>> {
+    fn callers(&self, origin: Origin) -> Option<HeldSpan> {
         lock(&self.calls).get(&origin.call).map(|call| call.span.clone())
     }
 

@@ -5,6 +5,7 @@
 //! finds to the subscriber there. Knows no process and no pool.
 
 mod forward;
+mod held;
 mod inbox;
 mod lines;
 mod reader;
@@ -14,6 +15,7 @@ mod site;
 mod to_stderr;
 
 pub(crate) use forward::{attach, install, while_starting};
+pub(crate) use held::{HeldSpan, end_no_spans_here};
 pub(crate) use inbox::{Inbox, LoggedCall, listener};
 pub(crate) use lines::{Lines, PrintedOn};
 pub(crate) use reader::{caught_up, is_heard, settle, tell};

@@ -87,8 +87,15 @@ fn reader() -> io::Result<&'static Reader> {
         wanted: AtomicU64::new(0),
         running: AtomicBool::new(false),
     });
-    callsite::register(&FILTER);
+    drop(catch(|| callsite::register(&FILTER)));
+    FILTER.known.store(true, Ordering::Release);
     Ok(reader)
+}
+
+/// Makes the reader, if it is to be.
+pub(super) fn prepare() {
+    // Where that fails, whoever needs it says so.
+    let _ = reader();
 }
 
 /// Has an inbox read from now on.
@@ -368,8 +375,8 @@ struct FilterWatch {
 
 impl Callsite for FilterWatch {
     fn set_interest(&self, _: Interest) {
-        // The first time it is only made known.
-        if self.known.swap(true, Ordering::AcqRel) {
+        // At first it is only made known.
+        if self.known.load(Ordering::Acquire) {
             filter_changed();
         }
     }

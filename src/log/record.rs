@@ -298,7 +298,7 @@ impl<'a> ValueWriter<'a> {
         // What comes after it must fit, too, if only as "…".
         let rest = MAX_FIELDS * 24;
         let max = MAX_TEXT.min((MAX_RECORD - rest).saturating_sub(self.buf.len()));
-        let mut text_writer = Bounded { buf: self.buf, left: max };
+        let mut text_writer = Bounded { buf: self.buf, left: max, full: false };
         let _ = text_writer.write_fmt(text);
         let len = (self.buf.len() - at - 2) as u16;
         self.buf[at..at + 2].copy_from_slice(&len.to_le_bytes());
@@ -315,17 +315,21 @@ pub(super) enum TextTag {
 struct Bounded<'a> {
     buf: &'a mut Vec<u8>,
     left: usize,
+    full: bool,
 }
 
 impl Write for Bounded<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // No error: whoever writes may take that for impossible.
+        if self.full {
+            return Ok(());
+        }
         let part = cut(text, self.left);
         self.buf.extend_from_slice(part.as_bytes());
         self.left -= part.len();
         if part.len() < text.len() {
             self.buf.extend_from_slice(ELLIPSIS.as_bytes());
-            // Nothing more is to be put into words.
-            return Err(fmt::Error);
+            self.full = true;
         }
         Ok(())
     }

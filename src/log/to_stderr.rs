@@ -96,10 +96,11 @@ impl Subscriber for ToStderr {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let mut process = line.process.unwrap_or_else(|| self.process.to_owned());
-        if let Some(via) = line.via {
-            process = format!("{process} via {via}");
-        }
+        let process = match (line.process, line.via) {
+            (Some(process), Some(via)) => format!("{process} via {via}"),
+            (Some(process), None) | (None, Some(process)) => process,
+            (None, None) => self.process.to_owned(),
+        };
         show(event.metadata().level(), &process, &(line.message + &line.fields));
     }
 }

@@ -18,6 +18,7 @@ use super::options::{OnDrop, Options, ProgressFn};
 use super::run::{Prepared, Submit, current_span};
 use super::source::Source;
 use super::waiter::Waiter;
+use crate::log::HeldSpan;
 use crate::process::{Error, ErrorKind, Progress, TimeoutPhase, fault_error, result_error};
 use crate::task::{Args, Call, EncodeFailure, Entry, Fault, caught};
 use crate::wire::{MAX_PARTS, Payload};
@@ -61,7 +62,7 @@ pub(super) struct Feed<F, S: Source, R> {
     pub(super) window: Option<usize>,
     pub(super) progress: Option<ProgressFn>,
     /// The span it was submitted in, or first polled.
-    pub(super) span: Option<Option<Arc<tracing::Span>>>,
+    pub(super) span: Option<Option<HeldSpan>>,
     /// Streams take their input lazily, element by element.
     pub(super) lazy: bool,
     /// Results the consumer has taken.

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::options::ProgressFn;
 use super::scheduler::{Request, Timing};
-use crate::log::LoggedCall;
+use crate::log::{HeldSpan, LoggedCall};
 use crate::process::Error;
 use crate::task::Entry;
 use crate::wire::{Payload, Received};
@@ -26,7 +26,7 @@ pub(super) struct Job {
 pub(super) struct Extra {
     pub(super) label: Option<String>,
     pub(super) progress: Option<ProgressFn>,
-    pub(super) span: Option<Arc<tracing::Span>>,
+    pub(super) span: Option<HeldSpan>,
     /// Has what its worker logs for it put into the span, while it is there.
     pub(super) logged: Option<LoggedCall>,
 }

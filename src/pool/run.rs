@@ -17,6 +17,7 @@ use super::options::{OnDrop, Options, option_methods};
 use super::process_pool::{TrySubmit, TrySubmitError};
 use super::scheduler::{Lane, Request, Timing};
 use super::waiter::Waiter;
+use crate::log::HeldSpan;
 use crate::process::{Error, ErrorKind, TimeoutPhase, result_error};
 use crate::task::{Call, TaskKind, decode_output};
 use crate::wire::Payload;
@@ -238,9 +239,8 @@ impl<R, K> fmt::Debug for Run<R, K> {
 }
 
 /// The span this thread is in, if there is one.
-pub(super) fn current_span() -> Option<Arc<tracing::Span>> {
-    let span = tracing::Span::current();
-    (!span.is_none()).then(|| Arc::new(span))
+pub(super) fn current_span() -> Option<HeldSpan> {
+    HeldSpan::new(tracing::Span::current())
 }
 
 /// Why a prepared call was not taken. Large because it gives the call back, and
@@ -317,10 +317,7 @@ impl Shared {
     }
 
     /// Only what is really asked for: most calls have none of it.
-    pub(super) fn extra(
-        options: Option<&Options>,
-        span: Option<Arc<tracing::Span>>,
-    ) -> Option<Box<Extra>> {
+    pub(super) fn extra(options: Option<&Options>, span: Option<HeldSpan>) -> Option<Box<Extra>> {
         let (label, progress) =
             options.map_or((None, None), |o| (o.label.clone(), o.progress.clone()));
         (label.is_some() || progress.is_some() || span.is_some())

@@ -23,7 +23,7 @@ use super::supervisor::{Child, LaunchSpec, Supervisor, Watcher};
 use super::surroundings::Surroundings;
 use super::welcome::{ChildLog, Memory, MemoryHandles, worker_socket};
 use crate::link::{Link, LinkEnd, Local};
-use crate::log::{self, LoggedCall};
+use crate::log::{self, HeldSpan, LoggedCall};
 use crate::session::{CallMeta, ParentEvent};
 use crate::task::{Fault, catch};
 use crate::wire::{DecodeLimits, Hello, Payload, Received, Welcome};
@@ -115,7 +115,7 @@ impl Running {
         let (Memory { block, log }, handles) = memory.map_err(spawn_error)?;
         let local = Local::new(socket).map_err(spawn_error)?;
         let printed = plan.surroundings.printed(log.inbox());
-        let logged = (!plan.span.is_none()).then(|| log.call_begins(CALL, Arc::new(plan.span)));
+        let logged = HeldSpan::new(plan.span).map(|span| log.call_begins(CALL, span));
         let link = Link::new(local, plan.hello, plan.welcome.max_message);
         let running = Arc::new_cyclic(|me| Running {
             name: plan.name,
@@ -348,7 +348,7 @@ impl Running {
     fn violated(&self, violation: &str) {
         let words = violation.to_owned();
         self.tell(LevelFilter::WARN, move |process, pid| {
-            warn!(
+            warn!(parent: None,
                 process.name = process,
                 process.pid = pid,
                 violation = words,
@@ -401,10 +401,9 @@ impl Running {
             // Before anybody who waits hears of the end.
             wire.log.ended();
         }
-        // With it goes the caller's span, whose end may run code of the user's.
-        drop((wire, welcome));
         family::remove(self);
         self.advance(Stage::Ended);
+        drop((wire, welcome));
     }
 }
 
@@ -451,7 +450,7 @@ impl Watcher for Running {
             self.runtime.spawn(me.drive(wire, guard));
         }
         self.tell(LevelFilter::DEBUG, |process, pid| {
-            debug!(process.name = process, process.pid = pid, "process started")
+            debug!(parent: None, process.name = process, process.pid = pid, "process started")
         });
     }
 
@@ -471,10 +470,10 @@ impl Watcher for Running {
             }
         }
         let reason = obituary.reason;
-        self.ended(Some(Arc::new(obituary)));
         self.tell(LevelFilter::DEBUG, move |process, pid| {
-            debug!(process.name = process, process.pid = pid, %reason, "process ended");
+            debug!(parent: None, process.name = process, process.pid = pid, %reason, "process ended");
         });
+        self.ended(Some(Arc::new(obituary)));
     }
 
     fn tick(&self, now: Instant) -> Option<Instant> {
@@ -510,6 +509,9 @@ impl Watcher for Running {
 pub(crate) fn call_back(f: impl FnOnce()) {
     if let Err(panic) = catch(f) {
         let (message, ..) = panic.into_parts();
-        log::tell(None, move || tracing::error!(panic = message, "a callback panicked"));
+        log::tell(
+            None,
+            move || tracing::error!(parent: None, panic = message, "a callback panicked"),
+        );
     }
 }

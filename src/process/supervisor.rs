@@ -156,6 +156,7 @@ impl Supervisor {
     }
 
     fn run(&self) {
+        log::end_no_spans_here();
         let mut thread = Thread::default();
         let mut ready = Vec::new();
         loop {
@@ -255,7 +256,10 @@ impl Supervisor {
 fn survive(f: impl FnOnce()) {
     if let Err(panic) = catch(f) {
         let (message, ..) = panic.into_parts();
-        log::tell(None, move || tracing::error!(panic = message, "a watcher panicked"));
+        log::tell(
+            None,
+            move || tracing::error!(parent: None, panic = message, "a watcher panicked"),
+        );
     }
 }
 

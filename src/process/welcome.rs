@@ -5,12 +5,12 @@ use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tracing::{Dispatch, Span};
+use tracing::Dispatch;
 
 use super::at_exit;
 use super::status::StatusBlock;
 use crate::link::{Link, Local};
-use crate::log::{Inbox, LoggedCall};
+use crate::log::{HeldSpan, Inbox, LoggedCall};
 use crate::sys::{self, ChildSocket, Handle, Socket, handle_ref};
 use crate::wire::{HEADER_LEN, Header, Kind, MAX_INLINE, Welcome};
 
@@ -45,7 +45,7 @@ impl ChildLog {
     }
 
     /// What the call logs belongs into `span`, until the value is dropped.
-    pub(crate) fn call_begins(&self, call: u64, span: Arc<Span>) -> LoggedCall {
+    pub(crate) fn call_begins(&self, call: u64, span: HeldSpan) -> LoggedCall {
         LoggedCall::begins(&self.0, call, span)
     }
 }

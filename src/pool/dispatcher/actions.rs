@@ -118,8 +118,8 @@ impl Shared {
         if log::is_heard(LevelFilter::TRACE) {
             let (task, worker) = (job.entry.name, worker.name.clone());
             self.tell(move || {
-                let _in = span.as_ref().map(|span| span.enter());
-                trace!(task.name = task, task.call = id, process.name = worker, "call sent");
+                let parent = span.as_ref().and_then(|span| span.id());
+                trace!(parent: parent, task.name = task, task.call = id, process.name = worker, "call sent");
             });
         }
         effects.kick(&worker);
@@ -165,7 +165,7 @@ impl Shared {
     ) {
         if log::is_heard(LevelFilter::WARN) {
             let (pool, error) = (self.config.name.clone(), error.to_string());
-            self.tell(move || warn!(pool, error, "a worker could not be started"));
+            self.tell(move || warn!(parent: None, pool, error, "a worker could not be started"));
         }
         let error = Error::new(ErrorKind::Spawn { reason: error.to_string() });
         core.start_failed(error);
@@ -211,7 +211,7 @@ impl Shared {
         if effects.finished {
             if log::is_heard(LevelFilter::DEBUG) {
                 let pool = self.config.name.clone();
-                self.tell(move || debug!(pool, "pool finished"));
+                self.tell(move || debug!(parent: None, pool, "pool finished"));
             }
             self.finished.send_replace(true);
         }

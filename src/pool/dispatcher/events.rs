@@ -31,7 +31,7 @@ impl Shared {
             && sys::resident_bytes(pid).is_some_and(|bytes| bytes > max)
         {
             self.tell_of(worker, |worker, pid| {
-                debug!(
+                debug!(parent: None,
                     process.name = worker,
                     process.pid = pid,
                     "worker is over its memory and is replaced"
@@ -88,8 +88,9 @@ impl Shared {
                         chunk.group.remove(id);
                     }
                 }
-                if last && core.scheduler.completed(key, id, now).is_some() {
+                if last && let Some(job) = core.scheduler.completed(key, id, now) {
                     core.counts.done += 1;
+                    effects.over.push(job);
                 }
             }
             ParentEvent::Cancelled { id } => {
@@ -157,7 +158,7 @@ impl Shared {
                 match result {
                     Ok(()) => {
                         self.tell_of(worker, |worker, pid| {
-                            debug!(process.name = worker, process.pid = pid, "worker ready")
+                            debug!(parent: None, process.name = worker, process.pid = pid, "worker ready")
                         });
                         core.scheduler.worker_ready(key, now);
                         let all = core.scheduler.ready_workers() as u32;
@@ -229,7 +230,7 @@ impl Shared {
         if log::is_heard(LevelFilter::WARN) {
             let (worker, violation) = (worker.name.clone(), violation.to_owned());
             self.tell(move || {
-                warn!(process.name = worker, violation, "worker broke the protocol and is killed")
+                warn!(parent: None, process.name = worker, violation, "worker broke the protocol and is killed")
             });
         }
         self.act(|core| {
@@ -272,7 +273,7 @@ impl Watcher for Shared {
                 };
                 worker.started(child);
                 self.tell_of(&worker, |worker, pid| {
-                    debug!(process.name = worker, process.pid = pid, "worker started")
+                    debug!(parent: None, process.name = worker, process.pid = pid, "worker started")
                 });
                 if let Some(me) = self.me.upgrade() {
                     let guard = Guard(Some(me.clone()));
@@ -300,9 +301,9 @@ impl Watcher for Shared {
         let reason = obituary.reason;
         self.tell_of(&worker, move |worker, pid| match reason {
             ExitReason::Exited(0) => {
-                debug!(process.name = worker, process.pid = pid, "worker exited")
+                debug!(parent: None, process.name = worker, process.pid = pid, "worker exited")
             }
-            _ => debug!(process.name = worker, process.pid = pid, %reason, "worker ended"),
+            _ => debug!(parent: None, process.name = worker, process.pid = pid, %reason, "worker ended"),
         });
         // Before anybody who waits hears of the end.
         worker.log.ended();

@@ -102,6 +102,8 @@ struct Effects {
     failed: Vec<(Job, Error)>,
     values: Vec<(Job, Received)>,
     faults: Vec<(Job, Fault)>,
+    /// Nobody waits for them any more; their ends may run code of the user's.
+    over: Vec<Job>,
     progress: Vec<(ProgressFn, u64, u64)>,
     finished: bool,
     wake_at: Option<Nanos>,
