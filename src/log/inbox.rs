@@ -36,6 +36,14 @@ pub(crate) fn listener() -> Option<Dispatch> {
     dispatcher::get_default(|d| (!d.is::<NoSubscriber>()).then(|| d.clone()))
 }
 
+/// Runs `f` with `listener` as this thread's subscriber.
+pub(super) fn under<R>(listener: Option<&Dispatch>, f: impl FnOnce() -> R) -> R {
+    match listener {
+        Some(listener) => dispatcher::with_default(listener, f),
+        None => f(),
+    }
+}
+
 /// The log of one child.
 pub(crate) struct Inbox {
     name: String,
@@ -271,15 +279,10 @@ impl Inbox {
     pub(super) fn drain(&self) -> bool {
         // As this thread's default: while a program has only one subscriber, `tracing` asks
         // that of the thread that makes a callsite known, and nobody else.
-        match &self.dispatch {
-            Some(dispatch) => dispatcher::with_default(dispatch, || self.drain_here()),
-            None => self.drain_here(),
-        }
-    }
-
-    fn drain_here(&self) -> bool {
-        let printed = self.drain_printed();
-        self.drain_ring() || printed
+        under(self.dispatch.as_ref(), || {
+            let printed = self.drain_printed();
+            self.drain_ring() || printed
+        })
     }
 
     fn drain_printed(&self) -> bool {
@@ -353,16 +356,19 @@ impl Inbox {
 
     /// To be called once, after the last [`Inbox::drain`].
     pub(super) fn finish(&self) {
-        let mut reading = lock(&self.reading);
-        reading.told = None;
-        self.tell_lost(&mut reading);
-        self.close(&mut reading);
+        under(self.dispatch.as_ref(), || {
+            let mut reading = lock(&self.reading);
+            reading.told = None;
+            self.tell_lost(&mut reading);
+            self.close(&mut reading);
+        });
         self.forget_all_calls();
     }
 
     fn forget_all_calls(&self) {
+        // The spans end when the lock is free again.
         let calls = std::mem::take(&mut *lock(&self.calls));
-        drop(catch(|| drop(calls)));
+        drop(calls);
     }
 
     fn forget_calls(&self, read: u64) {
@@ -373,7 +379,7 @@ impl Inbox {
         let over = calls.extract_if(|_, call| call.until.is_some_and(|until| until <= read));
         let over: Vec<_> = over.collect();
         drop(calls);
-        drop(catch(|| drop(over)));
+        drop(over);
     }
 
     /// Leaves and ends every span that the child did not.
@@ -399,7 +405,7 @@ impl Inbox {
 
     fn tell(&self, what: &str, lost: u64) {
         let pid = self.pid.load(Ordering::Relaxed);
-        let tell = || {
+        drop(catch(|| {
             tracing::event!(
                 target: "procpool",
                 parent: None,
@@ -409,19 +415,7 @@ impl Inbox {
                 lost,
                 "{what}"
             );
-        };
-        drop(catch(|| self.with_dispatch(|dispatch| dispatcher::with_default(dispatch, tell))));
-    }
-
-    fn with_dispatch<R>(&self, f: impl FnOnce(&Dispatch) -> R) -> R {
-        match &self.dispatch {
-            Some(dispatch) => f(dispatch),
-            None => {
-                // Not inside `get_default`: what runs there is cut off from it.
-                let dispatch = dispatcher::get_default(Dispatch::clone);
-                f(&dispatch)
-            }
-        }
+        }));
     }
 
     fn pass_on(&self, reading: &mut Reading, record: &Record<'_>) {
@@ -495,14 +489,6 @@ impl Inbox {
         }
     }
 
-    /// Calls `f` with the subscriber that has `parent`, or else ours.
-    fn with_dispatch_of<R>(&self, parent: &Span, f: impl Fn(&Dispatch) -> R) -> R {
-        match parent.with_subscriber(|(_, dispatch)| dispatch.clone()) {
-            Some(dispatch) => f(&dispatch),
-            None => self.with_dispatch(f),
-        }
-    }
-
     fn logger(&self, origin: Origin) -> Logger<'_> {
         let task = task::registry().ok().and_then(|registry| registry.get(origin.task));
         Logger {
@@ -526,11 +512,12 @@ impl Inbox {
         parent: &Span,
         f: impl Fn(&Dispatch) -> R,
     ) -> Option<R> {
-        let ask = || {
-            self.with_dispatch_of(parent, |dispatch| {
-                site.is_wanted_by(dispatch).then(|| f(dispatch))
-            })
-        };
+        // The subscriber that has `parent`, or else this thread's; and not inside
+        // `get_default`, since what runs there is cut off from it.
+        let dispatch = parent
+            .with_subscriber(|(_, dispatch)| dispatch.clone())
+            .unwrap_or_else(|| dispatcher::get_default(Dispatch::clone));
+        let ask = || site.is_wanted_by(&dispatch).then(|| f(&dispatch));
         // A filter by spans looks at those that this thread is in.
         match site.is_wanted_sometimes().then(|| self.callers(origin)).flatten() {
             Some(callers) => callers.in_scope(ask),

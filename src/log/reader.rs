@@ -13,13 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::Dispatch;
 use tracing::callsite::{self, Callsite, Identifier};
-use tracing::dispatcher;
 use tracing::field::FieldSet;
 use tracing::level_filters::LevelFilter;
 use tracing::metadata::{Kind, Metadata};
 use tracing::subscriber::Interest;
 
-use super::inbox::Inbox;
+use super::inbox::{Inbox, under};
 use super::record::level_number;
 use crate::sys::{Doorbell, Poller, Ready};
 use crate::task::catch;
@@ -310,10 +309,7 @@ impl Reader {
             std::mem::take(&mut *notices)
         };
         for Notice { listener, tell } in notices {
-            drop(catch(move || match listener {
-                Some(listener) => dispatcher::with_default(&listener, tell),
-                None => tell(),
-            }));
+            drop(catch(move || under(listener.as_ref(), tell)));
         }
     }
 

@@ -110,13 +110,13 @@ impl Shared {
             attempt: request.attempt.into(),
             remaining_ms,
         };
-        let span = job.extra.as_ref().and_then(|extra| extra.span.clone());
         // The word in the block must say "waiting" before the worker can see
         // the frame.
         worker.block.queue(slot, id);
         worker.link.with_session(|session| session.call(slot, id, meta, &job.payload));
         if log::is_heard(LevelFilter::TRACE) {
             let (task, worker) = (job.entry.name, worker.name.clone());
+            let span = job.extra.as_ref().and_then(|extra| extra.span.clone());
             self.tell(move || {
                 let parent = span.as_ref().and_then(|span| span.id());
                 trace!(parent: parent, task.name = task, task.call = id, process.name = worker, "call sent");
