@@ -6,58 +6,37 @@
 //! - what is written arrives once and in order,
 //! - `terminate` ends the reader, `join` waits for that, and the exit code tells it.
 //!
-//! What they say goes over a local socket, through the parent.
-//!
 //! Run it with `cargo run --example endless_reader`.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
-use procpool::Process;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-
-fn connect(port: u16) -> TcpStream {
-    TcpStream::connect(("127.0.0.1", port)).expect("the parent listens")
-}
+use procpool::{Process, Queue};
 
 #[procpool::task]
-fn write(port: u16) {
-    let mut to = connect(port);
+fn write(to: Queue<String>) {
     for value in ["A", "B", "C"] {
-        writeln!(to, "{value}").expect("the parent reads");
+        to.blocking_put(value.to_owned()).expect("the queue is open");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[procpool::task]
-fn read_for_ever(port: u16) {
-    let mut to = connect(port);
-    let from = BufReader::new(to.try_clone().expect("a second handle"));
-    for value in from.lines() {
-        writeln!(to, "got {}", value.expect("text")).expect("the parent reads");
-    }
+fn read_for_ever(from: Queue<String>, to: Queue<String>) {
     // Nothing more will come, but nobody has told it to stop.
     loop {
-        std::thread::park();
+        let value = from.blocking_get().expect("the queue is open");
+        to.blocking_put(format!("got {value}")).expect("the queue is open");
     }
 }
 
 #[procpool::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
-    let reader = Process::builder(read_for_ever(port)).name("reader").start().await?;
-    let (reads, mut read) = listener.accept().await?.0.into_split();
-    let writer = Process::builder(write(port)).name("writer").start().await?;
-    let (mut written, _) = listener.accept().await?;
-
-    tokio::io::copy(&mut written, &mut read).await?;
-    read.shutdown().await?;
-    let mut said = tokio::io::BufReader::new(reads).lines();
+    let (values, said) = (Queue::unbounded()?, Queue::unbounded()?);
+    let call = read_for_ever(values.clone(), said.clone());
+    let reader = Process::builder(call).name("reader").start().await?;
+    let writer = Process::builder(write(values)).name("writer").start().await?;
     for _ in 0..3 {
-        println!("reader: {}", said.next_line().await?.unwrap_or_default());
+        println!("reader: {}", said.get().await?);
     }
 
     writer.join().await;

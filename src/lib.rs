@@ -43,6 +43,33 @@
 //! needs first (a logger, a model) goes into [`Builder::initializer`]. A task may
 //! build pools of its own.
 //!
+//! # Queues
+//!
+//! A [`Queue`] is for any number of processes on either side, with bounds by items and bytes, as futures,
+//! blocking calls, streams and sinks. [`JoinableQueue`] knows when all work is done, [`PriorityQueue`]
+//! gives the most urgent first. What was put survives whoever put it; what a process had taken when
+//! it died comes back. Handles are arguments, results, and items of other queues.
+//!
+//! # Locks
+//!
+//! [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`] and [`Barrier`] are for tasks and threads of any
+//! number of processes, by guards and permits. What a process held that dies passes on. [`SharedValue`] and
+//! [`SharedArray`] are plain values in memory that all see, with such a lock.
+//!
+//! # Shared memory
+//!
+//! [`SharedBytes`] are filled once and read by any number of processes without a copy; a [`Loan`] is filled again
+//! and again. [`SharedMemory`] is a block that several processes read and write, by handle or by name;
+//! [`SharedList`], [`RawArray`] and [`RawValue`] are values in one, [`SharedValue`] and [`SharedArray`] values with a lock.
+//! Whatever dies, nothing of them is left when the last process that had it is gone.
+//!
+//! # Pipes
+//!
+//! [`pipe()`] makes two connected ends, [`Connection`]s, which send and receive values or bytes,
+//! from tasks and from plain threads. An end is given to another process as an argument, a
+//! result or a message. [`one_way`] is for one direction; [`Listener`] for processes that know an
+//! address only.
+//!
 //! # Logging
 //!
 //! What workers and processes log, by `tracing` or by the `log` crate, arrives in the
@@ -99,15 +126,30 @@
 #[cfg(test)]
 extern crate self as procpool;
 
+mod channel;
+mod hub;
 mod link;
 mod log;
+pub mod manager;
 mod pool;
 mod process;
 mod session;
+mod shared;
+mod sync;
 mod sys;
 mod task;
 mod wire;
 
+pub use channel::{
+    Address, AddressError, Connection, Delivery, GetError, JoinableQueue, Listener, MessageKind,
+    PassFd, Peer, PipeReceiver, PipeSender, PriorityQueue, PutError, PutErrorKind, Queue,
+    RecvError, Select, SendError, SendErrorKind, SimpleQueue, Source, TaskDoneError, one_way, pipe,
+    select, select_all,
+};
+pub use manager::{
+    ArrayProxy, DictProxy, ListProxy, Manager, ManagerError, ManagerHandle, NamespaceProxy,
+    SetProxy, ValueProxy,
+};
 pub use pool::{
     AsyncResult, Builder, Histogram, InitOutput, IntoSource, Map, OnDrop, PoolStats, ProcessPool,
     RestartPolicy, Restarts, Results, Run, Sandbox, StartMethod, TryMap, TrySubmit, TrySubmitError,
@@ -119,7 +161,17 @@ pub use process::{
     active_children, current_process, init, log_to_stderr, on_exit, parent_process,
 };
 #[cfg(feature = "macros")]
-pub use procpool_macros::{main, task, task_fn, test};
+pub use procpool_macros::{main, shared, task, task_fn, test};
+pub use shared::{
+    ArrayGuard, Integer, ItemTooLong, ListItem, Loan, LoanFilling, Loaned, RawArray, RawValue,
+    SharedArray, SharedBytes, SharedBytesMut, SharedList, SharedMemory, SharedScope, SharedValue,
+    ValueGuard,
+};
+pub use sync::{
+    Barrier, BarrierError, BarrierPassed, BoundedSemaphore, Condition, Event, Lock, LockGuard,
+    NotLockedError, RLock, RLockGuard, Semaphore, SemaphorePermit, SyncError, TooManyPermitsError,
+};
+pub use sys::AddressFamily;
 pub use task::{
     Async, AsyncTask, Blocking, Call, Context, ExitCode, IntoCall, Task, TaskFn, TaskKind, context,
     report_progress, try_context,
@@ -157,13 +209,16 @@ pub fn usable_cpu_count() -> usize {
 /// What the macros expand to; no part of the API.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::manager::own::*;
     pub use crate::pool::{Source, ViaIterator, ViaStream};
     pub use crate::process::{TestHook, run_if_worker};
     pub use crate::runtime::{RuntimeOptions, block_on};
     pub use crate::task::{
-        Args, BoxFuture, CallEncoder, Entry, Fault, Output, OwnedArgs, Registration,
+        Args, ArgsEncoder, BoxFuture, CallEncoder, Encoded, Entry, Fault, Output, OwnedArgs,
+        Registration,
     };
     pub use inventory;
+    pub use serde;
 }
 
 mod runtime;

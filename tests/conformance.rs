@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// CPython's tests of processes, pools and executors, by class.
+/// CPython's tests of processes, queues, pools and executors, by class.
 const CPYTHON: &[(&str, &str)] = &[
     (
         "_TestProcess",
@@ -19,7 +19,72 @@ const CPYTHON: &[(&str, &str)] = &[
     ("_TestSubclassingProcess", "test_subclassing test_stderr_flush test_sys_exit"),
     ("TestCloseFds", "test_closefd"),
     ("_TestAtExit", "test_atexit"),
+    (
+        "_TestQueue",
+        "test_put test_get test_qsize test_task_done test_no_import_lock_contention test_timeout \
+         test_queue_feeder_on_queue_feeder_error test_closed_queue_empty_exceptions \
+         test_closed_queue_put_get_exceptions",
+    ),
+    ("TestSimpleQueue", "test_empty_exceptions test_empty test_close test_closed"),
+    (
+        "_TestLock",
+        "test_repr_lock test_lock test_lock_locked_2processes test_repr_rlock test_rlock \
+         test_rlock_locked_2processes test_lock_context test_rlock_context",
+    ),
+    ("_TestSemaphore", "test_semaphore test_bounded_semaphore test_timeout"),
+    (
+        "_TestCondition",
+        "test_notify test_notify_all test_notify_n test_timeout test_waitfor \
+         test_waitfor_timeout test_wait_result",
+    ),
+    ("_TestEvent", "test_event test_repr"),
+    (
+        "_TestBarrier",
+        "test_barrier test_barrier_10 test_wait_return test_action test_abort test_reset \
+         test_abort_and_reset test_timeout test_default_timeout test_single_thread \
+         test_thousand",
+    ),
     ("_TestLogging", "test_enable_logging test_level test_filename"),
+    (
+        "_TestConnection",
+        "test_connection test_duplex_false test_spawn_close test_sendbytes test_fd_transfer test_context",
+    ),
+    ("_TestValue", "test_value test_rawvalue test_getobj_getlock test_invalid_typecode"),
+    (
+        "_TestArray",
+        "test_array test_array_from_size test_rawarray test_getobj_getlock_obj test_invalid_typecode",
+    ),
+    ("_TestSharedCTypes", "test_sharedctypes test_synchronize test_copy"),
+    (
+        "_TestSharedMemory",
+        "test_shared_memory_name_with_embedded_null test_shared_memory_basics \
+         test_shared_memory_recreate test_invalid_shared_memory_creation \
+         test_shared_memory_pickle_unpickle test_shared_memory_pickle_unpickle_dead_object \
+         test_shared_memory_across_processes \
+         test_shared_memory_SharedMemoryServer_ignores_sigint \
+         test_shared_memory_SharedMemoryManager_reuses_resource_tracker \
+         test_shared_memory_SharedMemoryManager_basics test_shared_memory_ShareableList_basics \
+         test_shared_memory_ShareableList_pickling \
+         test_shared_memory_ShareableList_pickling_dead_object \
+         test_shared_memory_cleaned_after_process_termination test_shared_memory_untracking \
+         test_shared_memory_tracking",
+    ),
+    (
+        "TestSharedMemoryNames",
+        "test_that_shared_memory_name_with_colons_has_no_resource_tracker_errors",
+    ),
+    ("_TestHeap", "test_heap test_free_from_gc"),
+    ("_TestListener", "test_multiple_bind test_context test_empty_authkey test_abstract_socket"),
+    ("_TestListenerClient", "test_listener_client test_issue14725 test_issue16955"),
+    ("_TestPoll", "test_empty_string test_strings test_boundaries"),
+    ("_TestPicklingConnections", "test_pickling test_access"),
+    ("TestIgnoreEINTR", "test_ignore test_ignore_listener"),
+    (
+        "TestWait",
+        "test_wait test_wait_socket test_wait_socket_slow test_wait_timeout test_wait_integer \
+         test_neg_timeout",
+    ),
+    ("TestInvalidFamily", "test_invalid_family test_invalid_family_win32"),
     (
         "_TestPool",
         "test_apply test_map test_starmap test_starmap_async test_map_async \
@@ -31,11 +96,29 @@ const CPYTHON: &[(&str, &str)] = &[
     ),
     ("_TestPoolWorkerErrors", "test_async_error_callback test_unpickleable_result"),
     (
+        "_TestContainers",
+        "test_list test_list_isinstance test_list_iter test_list_proxy_in_list test_dict \
+         test_dict_isinstance test_dict_iter test_dict_proxy_nested test_nested_queue \
+         test_namespace test_set test_set_init test_set_contain_all_method",
+    ),
+    ("_TestMyManager", "test_mymanager test_mymanager_context test_mymanager_context_prestarted"),
+    ("_TestRemoteManager", "test_remote"),
+    ("_TestManagerRestart", "test_rapid_restart"),
+    ("TestManagerExceptions", "test_queue_get test_dispatch"),
+    ("OtherTest", "test_deliver_challenge_auth_failure test_answer_challenge_auth_failure"),
+    ("ChallengeResponseTest", "test_challengeresponse"),
+    (
+        "TestSyncManagerTypes",
+        "test_event test_lock test_rlock test_semaphore test_bounded_semaphore test_condition \
+         test_barrier test_queue test_joinable_queue test_list test_dict test_value test_array \
+         test_namespace",
+    ),
+    (
         "_TestPoolWorkerLifetime",
         "test_pool_worker_lifetime test_pool_maxtasksperchild_invalid \
          test_worker_finalization_via_atexit_handler_of_multiprocessing",
     ),
-    ("TestInitializers", "test_pool_initializer"),
+    ("TestInitializers", "test_manager_initializer test_pool_initializer"),
     ("TestStdinBadfiledescriptor", "test_pool_in_process"),
     ("TestNoForkBomb", "test_noforkbomb"),
     ("TestPoolNotLeakOnFailure", "test_pool"),
@@ -116,7 +199,19 @@ const CPYTHON: &[(&str, &str)] = &[
     ),
 ];
 
-const FEATURES: &[(char, u32)] = &[('A', 29), ('B', 29), ('C', 36), ('J', 13), ('K', 10)];
+const FEATURES: &[(char, u32)] = &[
+    ('A', 29),
+    ('B', 29),
+    ('C', 36),
+    ('D', 24),
+    ('E', 26),
+    ('F', 14),
+    ('G', 10),
+    ('H', 12),
+    ('I', 32),
+    ('J', 13),
+    ('K', 10),
+];
 
 struct Row {
     id: String,
@@ -156,7 +251,7 @@ fn existing() -> BTreeSet<String> {
         let file = path.file_stem().unwrap().to_string_lossy().into_owned();
         let source = std::fs::read_to_string(&path).unwrap();
         let mut is_test = false;
-        for line in source.lines() {
+        for line in source.lines().map(str::trim_start) {
             if let Some(rest) = line.strip_prefix("fn ")
                 && is_test
             {

@@ -47,7 +47,13 @@ fn run(mut command: Command) -> Output {
 /// Runs an example and compares its output with `expected`, in which `{}` stands
 /// for whatever differs from run to run.
 fn prints(name: &str, expected: &str) {
-    let output = run(Command::new(common::example(name)));
+    prints_given(name, &[], expected);
+}
+
+fn prints_given(name: &str, args: &[&str], expected: &str) {
+    let mut command = Command::new(common::example(name));
+    command.args(args);
+    let output = run(command);
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {}\n{text}\n{errors}", output.status);
@@ -292,6 +298,24 @@ imap_unordered
 }
 
 #[test]
+fn pipe() {
+    prints(
+        "pipe",
+        r#"
+Hello from child
+[42, null, "hello"]
+after its end: the other end of the pipe is closed
+words before END: ["first", "second", "third"]
+1 squared is 1
+2 squared is 4
+3 squared is 9
+4 squared is 16
+answered: 4
+"#,
+    );
+}
+
+#[test]
 fn process() {
     prints(
         "process",
@@ -389,6 +413,188 @@ reader was ended: true
 }
 
 #[test]
+fn queue() {
+    prints(
+        "queue",
+        "
+reader: [1, 2, 3]
+mixed: (42, None, \"hello\")
+square: 1
+square: 4
+square: 9
+square: 16
+worker: doing something for Dan
+worker: doing something for Frankie
+the queue is closed
+worker ended: Some(0)
+",
+    );
+}
+
+#[test]
+fn bounded_queue() {
+    prints(
+        "bounded_queue",
+        "
+at first: 0 of 5
+filled: 5 of 5, full: true
+poller: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+never more than 5
+at the end: 0 of 5
+producer: the queue is full: 6 came back
+",
+    );
+}
+
+#[test]
+fn task_queue() {
+    prints(
+        "task_queue",
+        "
+all tasks are done: 10 results
+0 * 0 = 0
+1 * 1 = 1
+2 * 2 = 4
+3 * 3 = 9
+4 * 4 = 16
+5 * 5 = 25
+6 * 6 = 36
+7 * 7 = 49
+8 * 8 = 64
+9 * 9 = 81
+consumers ended: true
+",
+    );
+}
+
+#[test]
+fn priority_queue() {
+    prints(
+        "priority_queue",
+        "
+most urgent of 5: one
+left: 0
+done by the workers: five four three two
+",
+    );
+}
+
+#[test]
+fn values() {
+    prints(
+        "values",
+        "
+the sum is 10 at first
+child: the squares are [1, 4, 9, 16], their sum 30
+parent: [1, 4, 9, 16], sum 30
+ten processes add one: 10
+four add 10,000 each: 40000
+after 4 moves the point is at (6, 2)
+",
+    );
+}
+
+#[test]
+fn manager() {
+    prints(
+        "manager",
+        "
+Sam 10
+Adam 9
+Kevin 9
+Jeff 8
+[\"1\", \"2\", \"3\", \"New item\"]
+[(1, 1), (2, 4), (3, 9), (0, 14)]
+",
+    );
+}
+
+#[test]
+fn lock() {
+    let mut expected = "hello world {}\n".repeat(10);
+    for n in 1..=5 {
+        expected += &format!("holder {n}: has it\nit was alone: true\n");
+    }
+    expected += "held by another process: true\nits holder has died: true\n";
+    prints("lock", &expected);
+}
+
+#[test]
+fn semaphore() {
+    prints(
+        "semaphore",
+        "
+worker {}: at work
+worker {}: at work
+worker {}: at work
+worker {}: at work
+worker {}: at work
+most at a time: 2
+permits at the end: 2
+",
+    );
+}
+
+#[test]
+fn shared_counter() {
+    prints(
+        "shared_counter",
+        "
+not counted: nobody is named Nobody
+not counted: the ballot is closed
+Ada: 272
+Edsger: 264
+Grace: 264
+",
+    );
+}
+
+#[test]
+fn shared_memory() {
+    prints(
+        "shared_memory",
+        "
+turned round by name: hello
+changed: [Str(\"TEXT\"), Int(42), Float(0.5), None]
+refused: item 0 of a shared list has room for 8 bytes, not for 20
+opened after its scope: false
+round 1: [10, 10, 10, 10]
+round 2: [20, 20, 20, 20]
+round 3: [30, 30, 30, 30]
+",
+    );
+}
+
+#[test]
+fn event() {
+    prints(
+        "event",
+        "
+waiter: is_set false
+waiter with a limit: set in time false, is_set false
+setter: is_set false
+waiter: is_set true
+main: is_set true
+",
+    );
+}
+
+#[test]
+fn shared_table() {
+    prints_given(
+        "shared_table",
+        &["16"],
+        "
+a table of 16 MiB
+worker 0: {}
+worker 1: {}
+worker 2: {}
+worker 3: {}
+",
+    );
+}
+
+#[test]
 fn logging() {
     let output = run(Command::new(common::example("logging")));
     assert!(output.status.success(), "{output:?}");
@@ -427,6 +633,21 @@ fn isolation() {
         "
 in the child:  [1, 4, 9, 16]
 in the parent: []
+",
+    );
+}
+
+#[test]
+fn remote_dict() {
+    prints(
+        "remote_dict",
+        "
+Sam is set to 10
+Adam: 9
+Sam: 10
+a reader is told: the manager does not allow this process to change objects
+with the wrong key: authentication failed: the manager: it does not know the key
+here: Some(10)
 ",
     );
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use common::os::{self, Death};
 use ledger::{Ledger, note};
-use procpool::{Error, ErrorKind, ProcessPool, Stderr};
+use procpool::{Error, ErrorKind, ProcessPool, Queue, Stderr};
 use recorder::Recorder;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
@@ -311,7 +311,7 @@ fn a_violation_costs_its_own_call_and_what_waits_moves() {
         let stats = pool.stats();
         let died = EVILS.iter().filter(|e| e.end() == End::Died).count() as u64;
         assert_eq!(stats.restarts.violation, EVILS.len() as u64 - died);
-        assert_eq!(stats.restarts.total(), EVILS.len() as u64);
+        assert_eq!(stats.restarts.total(), EVILS.len() as u64, "{:?}", stats.restarts);
         pool.shutdown().await.unwrap();
     });
 }
@@ -639,7 +639,9 @@ fn scribbling_over_the_status_block() {
 }
 
 /// Words of the ring that a child logs into, which is at the end of its block.
-const RING: usize = (4 + 256) * 1024 / 8;
+const RING: usize = (4 + 256) * 1024 / 8 + HUB;
+/// What it says to the hub and hears is at its end.
+const HUB: usize = 2 * (4 + 512) * 1024 / 8;
 
 /// Logs, with nonsense in between: in the words that say how much there is, in what is
 /// wanted, and in the records themselves.
@@ -654,7 +656,7 @@ fn spoil_log(seed: u64) {
         let index = match random.below(4) {
             0 => [0, 8, 16, 24, 32][random.below(5)],
             1 => 512 + random.below(64),
-            _ => random.below(RING),
+            _ => random.below(RING - HUB),
         };
         let value = match random.below(3) {
             0 => random.next() >> random.below(64),
@@ -732,6 +734,59 @@ fn scribbling_over_the_log_costs_nobody_elses() {
     });
 }
 
+/// More has been said to the hub than there can be, or what was said is no message.
+#[procpool::task]
+fn spoil_hub(queue: Queue<u64>, how: u64) {
+    queue.blocking_put(1).unwrap();
+    let (_, len) = block();
+    let rings = len - HUB;
+    if how == 0 {
+        scribble(rings, u64::MAX);
+    } else {
+        (0..80).for_each(|i| scribble(rings + 512 + i, how.wrapping_mul(i as u64 + 3)));
+        scribble(rings, 640);
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+#[procpool::task]
+fn put_in_order(queue: Queue<u64>, n: u64) {
+    (0..n).for_each(|i| queue.blocking_put(i).unwrap());
+}
+
+#[test]
+fn scribbling_over_what_it_says_to_the_hub_costs_the_process_alone() {
+    common::run(|| async {
+        let queue = Queue::unbounded().unwrap();
+        let good = ProcessPool::builder().workers(1).name("good").build().await.unwrap();
+        for how in 0..8 {
+            let other = Queue::unbounded().unwrap();
+            let bad = ProcessPool::builder().workers(1).name("bad").build().await.unwrap();
+            let mut call = bad.spawn(spoil_hub(other.clone(), how));
+            let looks = async {
+                loop {
+                    // It looks at all that was said.
+                    other.len().await;
+                    tokio::task::yield_now().await;
+                }
+            };
+            let error = tokio::select! {
+                result = &mut call => result.unwrap_err(),
+                () = looks => unreachable!(),
+            };
+            assert!(matches!(error.kind(), ErrorKind::WorkerDied(_)), "{how}: {error}");
+            good.run(put_in_order(queue.clone(), 20)).await.unwrap();
+            for i in 0..20 {
+                assert_eq!(queue.get().await.unwrap(), i);
+            }
+            bad.shutdown().await.unwrap();
+        }
+        good.shutdown().await.unwrap();
+    });
+}
+
 fn seed() -> u64 {
     let seed = std::env::var("PROCPOOL_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261);
     eprintln!("seed {seed}");
@@ -773,7 +828,8 @@ fn fuzz(seed: u64) -> u64 {
 
 #[test]
 fn three_hundred_random_conversations() {
-    common::run(|| async {
+    // Many a one ends only with its call's time.
+    common::run_within(Duration::from_secs(240), || async {
         let seed = seed();
         let pool = ProcessPool::builder()
             .workers(2)

@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 /// Each layer with the layers it may import from, besides itself.
 const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
-    ("wire", &[]),
+    ("wire", &["sys"]),
     ("task", &["wire"]),
     ("session", &["task", "wire"]),
     ("link", &["session", "wire", "sys"]),
     ("log", &["task", "sys"]),
-    ("process", &["log", "link", "session", "task", "wire", "sys"]),
-    ("pool", &["process", "log", "link", "session", "task", "wire", "sys"]),
+    ("hub", &["wire", "sys"]),
+    ("process", &["hub", "log", "link", "session", "task", "wire", "sys"]),
+    ("sync", &["hub", "process", "wire", "sys"]),
+    ("shared", &["sync", "hub", "process", "link", "wire", "sys"]),
+    ("channel", &["hub", "process", "link", "task", "wire", "sys"]),
+    ("manager", &["channel", "hub", "process", "link", "task", "wire", "sys"]),
+    ("pool", &["hub", "process", "log", "link", "session", "task", "wire", "sys"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -471,19 +471,30 @@ fn the_executable_may_be_another_file_of_the_same_build() {
         let dir = common::TempDir::new("process-program");
         let copy = dir.0.join(format!("copy{}", std::env::consts::EXE_SUFFIX));
         std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-        let process = loop {
-            let started = Process::builder(nothing()).executable(&copy).start().await;
-            match started {
-                // Another test's fork may hold the copy open for writing for a moment.
-                Err(e) if e.to_string().contains("busy") => {}
-                other => break other.unwrap(),
-            }
-        };
+        let process = Process::builder(nothing()).executable(&copy).start().await.unwrap();
         process.join().await;
         assert_eq!(process.exit_code(), Some(0));
         let missing = Process::builder(nothing()).executable(dir.0.join("missing"));
         let error = missing.start().await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Spawn { .. }), "{error:?}");
+    });
+}
+
+/// A file that is open for writing cannot be started.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_executable_that_stays_busy_is_said_to_be() {
+    common::run(|| async {
+        let dir = common::TempDir::new("process-busy");
+        let copy = dir.0.join("copy");
+        std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        let writer = std::fs::OpenOptions::new().append(true).open(&copy).unwrap();
+        let error = Process::builder(nothing()).executable(&copy).start().await.unwrap_err();
+        assert!(error.to_string().contains("busy"), "{error}");
+        drop(writer);
+        let process = Process::builder(nothing()).executable(&copy).start().await.unwrap();
+        process.join().await;
+        assert_eq!(process.exit_code(), Some(0));
     });
 }
 

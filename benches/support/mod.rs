@@ -15,6 +15,7 @@
 #![allow(dead_code, reason = "every bench uses a part of this")]
 
 pub mod blocking;
+pub mod memory;
 pub mod mux;
 pub mod place;
 pub mod pool;
@@ -24,5 +25,6 @@ pub mod report;
 pub mod role;
 pub mod socket;
 pub mod spawn;
+pub mod wake;
 
 pub use role::run_role_if_child;

@@ -7,7 +7,7 @@ use std::fmt;
 /// The cores of the parent and of the processes (or threads) that work for it.
 pub struct Place {
     name: &'static str,
-    parent: Vec<usize>,
+    pub parent: Vec<usize>,
     pub worker: Vec<usize>,
 }
 

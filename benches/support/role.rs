@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 
-use crate::support::{mux, place, socket, spawn};
+use crate::support::{memory, mux, place, socket, spawn, wake};
 
 const ROLE: &str = "BENCH_ROLE";
 const CPUS: &str = "BENCH_CPUS";
@@ -51,10 +51,15 @@ pub fn run_role_if_child() {
     let mut socket = UnixStream::from(stdin.expect("the socket is our standard input"));
     match role.as_str() {
         socket::PONG => socket::pong(&mut socket),
+        socket::TOKIO_PONG => socket::tokio_pong(socket),
         socket::ECHO => socket::echo(&mut socket),
+        socket::TAKE => socket::take(&mut socket),
+        memory::READER => memory::reader(&mut socket),
         mux::WORKER => mux::worker(&mut socket),
         spawn::CURRENT_THREAD => spawn::first_byte(&mut socket, spawn::Flavour::CurrentThread),
         spawn::MULTI_THREAD => spawn::first_byte(&mut socket, spawn::Flavour::MultiThread),
+        wake::FUTEX => wake::futex(&mut socket),
+        wake::EVENTFD => wake::eventfd(&mut socket),
         role => panic!("unknown role {role}"),
     }
     std::process::exit(0);

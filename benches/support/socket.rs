@@ -12,7 +12,9 @@ use crate::support::pool::crowd;
 use crate::support::role::Role;
 
 pub const PONG: &str = "pong";
+pub const TOKIO_PONG: &str = "tokio_pong";
 pub const ECHO: &str = "echo";
+pub const TAKE: &str = "take";
 
 /// As long as a small message.
 const PING: usize = 16;
@@ -21,6 +23,17 @@ const PING: usize = 16;
 pub fn pong(socket: &mut UnixStream) {
     let mut ping = [0; PING];
     while socket.read_exact(&mut ping).is_ok() && socket.write_all(&ping).is_ok() {}
+}
+
+/// Child: the same with tokio, on its one thread.
+pub fn tokio_pong(socket: UnixStream) {
+    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    rt.block_on(async {
+        socket.set_nonblocking(true).expect("a socket");
+        let mut socket = tokio::net::UnixStream::from_std(socket).expect("a reactor");
+        let mut ping = [0; PING];
+        while socket.read_exact(&mut ping).await.is_ok() && socket.write_all(&ping).await.is_ok() {}
+    });
 }
 
 /// Round trip between two blocking processes.
@@ -76,6 +89,17 @@ pub fn echo(socket: &mut UnixStream) {
         }
         if keep == 0 {
             kept = Vec::new();
+        }
+    }
+}
+
+/// Child: takes a length and so many bytes into a fresh buffer, and sends one byte back.
+pub fn take(socket: &mut UnixStream) {
+    let mut len = [0; 8];
+    while socket.read_exact(&mut len).is_ok() {
+        let mut bytes = vec![0; u64::from_le_bytes(len) as usize];
+        if socket.read_exact(&mut bytes).is_err() || socket.write_all(&[1]).is_err() {
+            return;
         }
     }
 }

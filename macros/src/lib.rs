@@ -7,6 +7,8 @@
 //! | `closure.rs` | `task_fn!` |
 //! | `entry.rs` | `#[main]` and `#[test]` |
 //! | `expand.rs` | what the two kinds of function task share: the outer function, the body, the registration |
+//! | `shared.rs` | `#[shared]` |
+//! | `method.rs` | one method of a shared type |
 //! | `params.rs` | which parameter types are possible, and how each travels |
 //! | `options.rs` | the arguments of the attributes |
 //! | `text.rs` | types as text, and the list of errors a macro reports at once |
@@ -17,8 +19,10 @@
 mod closure;
 mod entry;
 mod expand;
+mod method;
 mod options;
 mod params;
+mod shared;
 mod task;
 mod text;
 
@@ -142,6 +146,66 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn task_fn(input: TokenStream) -> TokenStream {
     closure::expand(input.into()).into()
+}
+
+/// Makes the methods of a type callable in other processes, on objects that a manager has.
+///
+/// On the one `impl` block of a type that holds what others may call. The block stays as it is; beside the type
+/// (`Counter`) comes its proxy (`CounterProxy`): a handle of an object in a manager, which goes to other processes as an
+/// argument, result or message, and which `publish` gives a name. The type is `Send + Sync + 'static`.
+///
+/// ```ignore
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Counter { n: u64 }
+///
+/// #[procpool::shared]
+/// impl Counter {
+///     fn starting_at(n: u64) -> Self { Counter { n } }
+///     fn add(&mut self, n: u64) -> u64 { self.n += n; self.n }
+///     fn get(&self) -> u64 { self.n }
+/// }
+///
+/// let counter = manager.create(Counter::default()).await?;
+/// let other = CounterProxy::starting_at(&manager, 5).await?;
+/// assert_eq!(counter.add(2).await?, 2);
+/// assert_eq!(other.blocking_get()?, 5);
+/// ```
+///
+/// ## Methods
+///
+/// Each is in the proxy twice, with the same parameters and the same visibility: as a request, which is a future
+/// (`Request<R>`), and as `blocking_…`, for a thread that may wait. The result `R` may be a `Result`; what goes wrong on
+/// the way is a `ManagerError` around it.
+///
+/// * `&self`: runs beside other such methods.
+/// * `&mut self`: runs alone. Whoever may only look at objects of the manager cannot call it.
+/// * `async fn`, with either: a task of the manager's runtime, so it may wait. Its future is dropped, at the await it
+///   is at, when whoever called it drops the request or ends. Other methods run to the end in any case, once they have
+///   begun; they keep a thread of the manager, so long work is for an async method that hands it to `spawn_blocking`.
+/// * no receiver, and `Self` as the result: a constructor. It runs in the manager, and in the proxy it
+///   takes the manager before its own parameters. A type that is `Serialize + DeserializeOwned` is also made by
+///   value, with `ManagerHandle::create`.
+/// * `#[shared(skip)]`: is left out, as everything is that is not in this block.
+///
+/// A panic is the caller's error, and the object lives on as the panic left it.
+///
+/// Parameters and results are those of a [task](macro@task): `&str`, `&[u8]` and `&T` are possible parameters.
+/// Proxies, handles of managers, queues, locks and descriptors cannot be inside either yet.
+///
+/// # Options
+///
+/// * `name = "counter"`: by which processes agree on the type. Default: its path. Two types of one name are an
+///   error at first use, so types that are called the same in different function bodies of one module need it.
+/// * `crate = path`: where `procpool` is. Default: `::procpool`.
+///
+/// # Refused
+///
+/// Each with a message that says what to do instead: generic types, impls and methods, impls of traits, `self` by value,
+/// other functions without a receiver, `const fn`, `unsafe fn`, `extern fn`, what a task refuses as a parameter or
+/// result, and a block with nothing to call.
+#[proc_macro_attribute]
+pub fn shared(options: TokenStream, item: TokenStream) -> TokenStream {
+    shared::expand(options.into(), item.into()).into()
 }
 
 /// Marks the function the program starts with: workers are started from here, and never run past

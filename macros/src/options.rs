@@ -5,7 +5,7 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Ident, LitInt, LitStr, Path, Token};
 
-/// `name = "…"` and `crate = path`, of `#[task]` and `task!`.
+/// `name = "…"` and `crate = path`, of `#[task]`, `task_fn!` and `#[shared]`.
 #[derive(Default)]
 pub(crate) struct TaskOptions {
     pub(crate) name: Option<LitStr>,
@@ -41,14 +41,14 @@ impl TaskOptions {
             "name" => {
                 let name: LitStr = input.parse()?;
                 if name.value().is_empty() {
-                    return Err(syn::Error::new(name.span(), "the name of a task can't be empty"));
+                    return Err(syn::Error::new(name.span(), "the name can't be empty"));
                 }
                 once(&mut self.name, name, &key)
             }
             "crate" => once(&mut self.krate, crate_path(input)?, &key),
             _ => Err(syn::Error::new(
                 key.span(),
-                "unknown option: a task takes `name = \"…\"` and `crate = path`",
+                "unknown option: known are `name = \"…\"` and `crate = path`",
             )),
         }
     }

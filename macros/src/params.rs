@@ -83,7 +83,7 @@ impl Param {
             for attr in attrs.iter().filter(|attr| attr.path().is_ident("cfg")) {
                 errors.add(
                     attr,
-                    "a parameter of a task can't be conditional: put `#[cfg]` on the whole function, once for each form",
+                    "a parameter can't be conditional: put `#[cfg]` on the whole function, once for each form",
                 );
             }
             refuse_type(ty, Position::Param, errors);
@@ -110,6 +110,11 @@ impl Param {
 
     pub(crate) fn ty(&self) -> &Type {
         &self.ty
+    }
+
+    /// What the outer function calls it.
+    pub(crate) fn ident(&self) -> &Ident {
+        &self.ident
     }
 
     /// The parameter of the outer function.
@@ -259,7 +264,7 @@ pub(crate) fn refuse_type(ty: &Type, position: Position, errors: &mut Errors) {
         Type::Never(never) => {
             return errors.add(
                 never,
-                "the result of a task is sent to another process: return `()`, even if it \
+                "the result is sent to another process: return `()`, even if it \
                  never does",
             );
         }
@@ -295,7 +300,7 @@ impl Visit<'_> for Refuse<'_> {
             // The whole reference, since its target goes with it.
             return self.errors.add(
                 reference,
-                "the result of a task is sent to another process, so it can't be a reference: return an owned type \
+                "the result is sent to another process, so it can't be a reference: return an owned type \
                  (`String` for `&str`, `Vec<T>` for `&[T]`)",
             );
         }
@@ -322,7 +327,7 @@ impl Visit<'_> for Refuse<'_> {
             (_, "static") | (Position::Param, "_") => {}
             (Position::Return, "_") => self.errors.add(
                 lifetime,
-                "the result of a task is sent to another process, so it can't borrow: return an owned type \
+                "the result is sent to another process, so it can't borrow: return an owned type \
                  (`'static` instead of `'_`)",
             ),
             _ => self.errors.add(lifetime, NAMED_LIFETIME),
@@ -334,7 +339,7 @@ impl Visit<'_> for Refuse<'_> {
             Position::Param => self.errors.add(ty, GENERIC),
             Position::Return => self.errors.add(
                 ty,
-                "the result of a task is decoded in another process, so its type has a name: return an owned type \
+                "the result is decoded in another process, so its type has a name: return an owned type \
                  instead of `impl Trait`",
             ),
         }
@@ -362,7 +367,7 @@ pub(crate) const GENERIC: &str = "a task is looked up by name in another process
      task per type, each calling the generic function";
 
 pub(crate) const NAMED_LIFETIME: &str = "arguments are decoded in another process and live as long as the call, so \
-     a task can't name lifetimes: elide the lifetime (`&str`, `Cow<'_, str>`)";
+     lifetimes can't be named: elide the lifetime (`&str`, `Cow<'_, str>`)";
 
 pub(crate) const SELF_TYPE: &str = "a task is a free function, even inside an `impl`: write the name of the type \
      instead of `Self`";

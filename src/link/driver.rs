@@ -11,14 +11,14 @@
 //! saves waking the driver.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 
 use super::transport::{ReadHalf, Transport, WriteHalf};
 use crate::session::{ParentEvent, ParentSession, Violation};
-use crate::sys;
+use crate::sys::{self, lock};
 use crate::wire::{Assembler, Hello, Outbox};
 
 /// Reads between two looks at what arrived, so that one flood cannot keep a
@@ -64,10 +64,6 @@ struct Tx<W> {
     /// It has looked, and put off sending once.
     deferred: bool,
     broken: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T: Transport> Link<T> {

@@ -8,7 +8,10 @@ mod driver;
 mod local;
 #[cfg(test)]
 mod memory;
+pub(crate) mod net;
+mod pace;
 mod transport;
 
 pub(crate) use driver::{Link, LinkEnd};
-pub(crate) use local::{Listening, Local, WorkerEnd};
+pub(crate) use local::{Acceptor, End, Listening, Local, WorkerEnd, connect};
+pub(crate) use pace::Pace;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::dispatcher::{self, Dispatch};
@@ -18,7 +18,7 @@ use super::reader;
 use super::record::{self, Description, Origin, Record, SiteRef, Value, Values, Within};
 use super::ring::{HasRing, MAX_SITES, Ring, Scribbled, Wish};
 use super::site::{Logger, Site};
-use crate::sys::{Doorbell, HandleRef};
+use crate::sys::{Doorbell, HandleRef, lock};
 use crate::task::{self, catch};
 
 /// Spans of one child that may be open at a time; more are left out.
@@ -122,10 +122,6 @@ impl Drop for LoggedCall {
     fn drop(&mut self) {
         self.inbox.call_ended(self.call);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Known {

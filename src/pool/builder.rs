@@ -14,7 +14,7 @@ use crate::process::{
 };
 use crate::sys;
 use crate::task::{self, TaskFn, decode_output};
-use crate::wire::{DecodeLimits, Received, Welcome};
+use crate::wire::{DecodeLimits, Payload, Received, Welcome};
 
 /// Makes a [`ProcessPool`]; every option has a default.
 ///
@@ -39,7 +39,7 @@ pub struct Builder {
 }
 
 struct Initializer {
-    encoded: Result<(&'static task::Entry, Vec<u8>), Error>,
+    encoded: Result<(&'static task::Entry, Payload), Error>,
     check: InitCheck,
 }
 
@@ -94,9 +94,8 @@ impl Builder {
         let call = task.make(args);
         let encoded = match call.payload {
             Ok(payload) => {
-                let mut bytes = payload.head().to_vec();
                 if payload.blobs().is_empty() {
-                    Ok((call.entry, std::mem::take(&mut bytes)))
+                    Ok((call.entry, payload))
                 } else {
                     Err(Error::new(ErrorKind::TooLarge { len: payload.len() as u64, max: 16_000 }))
                 }
@@ -246,8 +245,8 @@ impl Builder {
         self
     }
 
-    /// Most bytes the arguments or the result of one call may take, 65,536 to
-    /// 4,294,967,295. Default: 1 GiB.
+    /// Most bytes that the arguments or the result of one call may take, or an item that a worker
+    /// puts into a queue: 65,536 to 4,294,967,295. Default: 1 GiB.
     pub fn max_message_bytes(mut self, bytes: u64) -> Self {
         self.config.max_message = bytes;
         self
@@ -291,15 +290,15 @@ impl Builder {
         let registry = task::registry()
             .map_err(|e| Error::new(ErrorKind::Start { reason: e.to_string(), obituary: None }))?;
         let depth = next_depth()?;
-        let mut init_check = None;
+        let mut checked = None;
         let mut initializer = None;
         if let Some(init) = self.initializer {
-            let (entry, bytes) = init.encoded?;
+            let (entry, payload) = init.encoded?;
             let id = entry.id().ok_or_else(|| {
                 Error::new(ErrorKind::NotRegistered { task: entry.name.to_owned() })
             })?;
-            initializer = Some((id, bytes));
-            init_check = Some(init.check);
+            initializer = Some((id, payload.head().to_vec()));
+            checked = Some((payload, init.check));
         }
         let supervisor = Supervisor::get()
             .map_err(|e| Error::new(ErrorKind::Spawn { reason: e.to_string() }))?;
@@ -330,8 +329,10 @@ impl Builder {
             cpu_seconds: limits.cpu_time.map(|t| t.as_secs()),
             files: limits.files,
             initializer,
+            initializer_brings: None,
             parent_name: current_process().name().to_owned(),
             parent_pid: std::process::id(),
+            ticket: Vec::new(),
             process: None,
         };
         let parts = Parts {
@@ -340,7 +341,7 @@ impl Builder {
             hello: own_hello(registry),
             welcome,
             spec,
-            init_check,
+            initializer: checked,
             supervisor,
             runtime: tokio::runtime::Handle::current(),
             epoch,

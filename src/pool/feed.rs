@@ -21,11 +21,12 @@ use super::waiter::Waiter;
 use crate::log::HeldSpan;
 use crate::process::{Error, ErrorKind, Progress, TimeoutPhase, fault_error, result_error};
 use crate::task::{Args, Call, EncodeFailure, Entry, Fault, caught};
-use crate::wire::{MAX_PARTS, Payload};
+use crate::wire::{Attached, MAX_PARTS, Payload};
 
 /// Encoded bytes after which a chunk is sent even if it is short of elements.
 const CHUNK_BYTES: usize = 4 << 20;
 const CHUNK_BLOBS: usize = MAX_PARTS as usize / 8;
+const CHUNK_ATTACHED: usize = 256;
 /// Elements encoded before the runtime gets the thread back.
 const FEED_SLICE: usize = 8192;
 /// Longest chunk for inputs whose length nobody knows.
@@ -50,6 +51,8 @@ struct Chunk {
     head: Vec<u8>,
     blobs: Vec<Bytes>,
     blob_bytes: usize,
+    /// What all of them take along.
+    attached: Vec<Attached>,
     ends: Vec<(u32, u32)>,
     /// Elements it is to have.
     full: usize,
@@ -298,7 +301,11 @@ impl<F, S: Source, R> Feed<F, S, R> {
         if let Err(error) = self.shared.admit_size(payload.len() as u64) {
             return self.fail(index, error.with_call(entry.name, None));
         }
-        if self.chunk.entry.is_some_and(|other| !std::ptr::eq(other, entry))
+        // Handles go with a call that begins once, so each such element is a call by itself.
+        let alone = payload.attached().iter().any(|a| matches!(a, Attached::Handle(_)));
+        if alone
+            || self.chunk.entry.is_some_and(|other| !std::ptr::eq(other, entry))
+            || self.chunk.attached.len() + payload.attached().len() > CHUNK_ATTACHED
             || self.chunk.head.len() + self.chunk.blob_bytes + payload.len()
                 > CHUNK_BYTES.min(self.shared.config.max_message as usize)
         {
@@ -313,11 +320,15 @@ impl<F, S: Source, R> Feed<F, S, R> {
             chunk.blob_bytes += blob.len();
             chunk.blobs.push(blob.clone());
         }
+        chunk.attached.extend_from_slice(payload.attached());
         chunk.ends.push((chunk.head.len() as u32, chunk.blobs.len() as u32));
         if chunk.ends.len() == 1 {
             self.chunk.full = self.chunk_len();
         }
-        if self.chunk.ends.len() >= self.chunk.full || self.chunk.blobs.len() >= CHUNK_BLOBS {
+        if alone
+            || self.chunk.ends.len() >= self.chunk.full
+            || self.chunk.blobs.len() >= CHUNK_BLOBS
+        {
             self.send();
         }
     }
@@ -337,7 +348,7 @@ impl<F, S: Source, R> Feed<F, S, R> {
         let chunk = std::mem::take(&mut self.chunk);
         let Some(entry) = chunk.entry else { return };
         let items = chunk.ends.len();
-        let payload = Payload::from_parts(chunk.head, chunk.blobs);
+        let payload = Payload::from_bytes(chunk.head.into(), chunk.blobs, chunk.attached);
         let made = self.shared.request(entry, self.options.as_deref(), &payload, items as u32);
         let (request, mut timing) = match made {
             Ok(made) => made,
@@ -418,8 +429,7 @@ impl<F, S: Source, R: DeserializeOwned + 'static> Feed<F, S, R> {
                 let sign = |error: Error| {
                     error.with_call(task, self.options.as_ref().and_then(|o| o.label.clone()))
                 };
-                let (head, blobs) = results.parts();
-                let mut args = Args::new(head, blobs, limits);
+                let mut args = Args::of(results, limits);
                 let mut broken: Option<Error> = None;
                 for i in 0..*count as usize {
                     if let Some(error) = &broken {

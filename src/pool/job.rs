@@ -189,7 +189,9 @@ impl Job {
             request: chunk.request,
             timing: chunk.timing,
         }));
-        let payload = Payload::from_bytes(head, blobs);
+        // Which item takes which along is not known; a hold too many does no harm.
+        let attached = self.payload.attached().to_vec();
+        let payload = Payload::from_bytes(head, blobs, attached);
         let job = Job { payload, entry: self.entry, sink, extra: self.extra.clone() };
         (job, (to - from) as u32)
     }

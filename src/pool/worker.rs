@@ -8,9 +8,10 @@ use std::time::Duration;
 use tracing::Dispatch;
 
 use super::scheduler::WorkerKey;
+use crate::hub::Seat;
 use crate::link::{Link, Local};
 use crate::process::{
-    Child, ChildLog, Memory, MemoryHandles, StatusBlock, WorkerSocket, worker_socket,
+    Child, ChildLog, Courier, Memory, MemoryHandles, StatusBlock, WorkerSocket, worker_socket,
 };
 use crate::wire::{Hello, Welcome};
 
@@ -20,8 +21,12 @@ pub(super) struct Worker {
     pub(super) link: Link<Local>,
     pub(super) block: Arc<StatusBlock>,
     pub(super) log: ChildLog,
+    /// What goes along with its calls and results.
+    pub(super) courier: Courier,
+    /// Its place in the hub.
+    pub(super) seat: Option<Seat>,
     handles: Mutex<Option<MemoryHandles>>,
-    child: OnceLock<Child>,
+    child: Arc<OnceLock<Child>>,
     /// Killed before it was even started.
     doomed: Mutex<bool>,
     /// Why it did not come up is known already; its end adds nothing to that.
@@ -41,7 +46,9 @@ impl Worker {
         listener: Option<Dispatch>,
     ) -> io::Result<(Self, WorkerSocket)> {
         let (socket, theirs) = worker_socket()?;
-        let (Memory { block, log }, handles) = Memory::create(name.clone(), listener)?;
+        let child: Arc<OnceLock<Child>> = Arc::default();
+        let (Memory { block, log, courier, seat }, handles) =
+            Memory::create(name.clone(), listener, &theirs, max_message, &child)?;
         let link = Link::new(Local::new(socket)?, ours, max_message);
         let worker = Worker {
             key,
@@ -49,8 +56,10 @@ impl Worker {
             link,
             block,
             log,
+            courier,
+            seat,
             handles: Mutex::new(Some(handles)),
-            child: OnceLock::new(),
+            child,
             doomed: Mutex::new(false),
             explained: AtomicBool::new(false),
             overdue: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::family;
 use super::printed::Pump;
 use super::running::call_back;
+use crate::hub;
 use crate::log;
 use crate::sys;
 
@@ -63,6 +64,7 @@ pub(super) fn run() {
     static RUN: Once = Once::new();
     RUN.call_once(|| {
         run_hooks();
+        hub::flush();
         family::end();
         Pump::settle();
         log::settle();

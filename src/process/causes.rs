@@ -61,9 +61,5 @@ pub(crate) fn fault_error(fault: Fault) -> Error {
 
 /// A result that could not be decoded here: the call did finish.
 pub(crate) fn result_error(fault: Fault) -> Error {
-    let reason = match fault {
-        Fault::ArgDecode { what, reason } => format!("{what}: {reason}"),
-        other => format!("{other:?}"),
-    };
-    Error::new(ErrorKind::ResultDecode { reason }).with_progress(Progress::Finished)
+    Error::new(ErrorKind::ResultDecode { reason: fault.words() }).with_progress(Progress::Finished)
 }

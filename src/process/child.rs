@@ -4,6 +4,7 @@
 //! hand-over. Async calls run on a current-thread runtime driven by the same
 //! thread; the two kinds are never here at one time.
 
+mod answer;
 mod single;
 
 use std::collections::HashMap;
@@ -17,24 +18,27 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::answer::{admit, answer, encode_fault, received, send, send_item, send_ready};
 use super::at_exit;
+use super::courier::Courier;
 use super::failpoint;
 use super::hook::WORKER_MARK;
 use super::identity::{self, Identity, Parent};
 use super::outgoing::{OPEN_MAX, Outgoing};
 use super::status::StatusBlock;
-use super::watchdog::{SharedOutgoing, Watchdog, lock};
+use super::watchdog::{SharedOutgoing, Watchdog};
+use crate::hub;
 use crate::link::{Listening, WorkerEnd};
 use crate::log;
-use crate::session::{CallMeta, Violation, WorkerEvent, WorkerSession};
-use crate::sys::{self, Handle, ResourceLimit, Ringer, Socket};
+use crate::session::{CallMeta, ItemsMeta, Violation, WorkerEvent, WorkerSession};
+use crate::sys::{self, Handle, HandleChannel, ResourceLimit, Ringer, Socket, lock};
 use crate::task::{
     self, Args, Body as TaskBody, BoxFuture, Current, Encoded, Entry, Fault, Output, OwnedArgs,
     PanicReport, Registry, Services, catch, with_current,
 };
 use crate::wire::{
-    Assembler, Body, DecodeLimits, Flags, HEADER_LEN, Header, Hello, Kind, PROTOCOL_VERSION,
-    Payload, Received, Welcome,
+    Assembler, Body, Brought, DecodeLimits, Flags, HEADER_LEN, Header, Hello, Kind,
+    PROTOCOL_VERSION, Payload, Received, Welcome,
 };
 
 /// Exit codes of a worker that cannot work; its standard error says why.
@@ -110,6 +114,7 @@ struct Worker {
     registry: &'static Registry,
     block: Arc<StatusBlock>,
     out: SharedOutgoing,
+    courier: Arc<Courier>,
     watchdog: Arc<Watchdog>,
     limits: DecodeLimits,
     max_message: u64,
@@ -132,6 +137,7 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
     let socket = sys::parent_socket()
         .map_err(|e| io::Error::other(format!("{WORKER_MARK} is set, but {e}")))?;
     sys::remove_env(WORKER_MARK);
+    hub::be_guest();
     sys::reset_signals();
     sys::arm_parent_death()?;
     let _ = sys::apply_limit(ResourceLimit::NoCore);
@@ -150,6 +156,17 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
     let mut handles = handles.into_iter();
     let block = handles.next().ok_or_else(|| io::Error::other("the status block did not come"))?;
     let ringer = handles.next().ok_or_else(|| io::Error::other("the bell did not come"))?;
+    let given = if HandleChannel::GIVEN { handles.next() } else { None };
+    let channel = Arc::new(HandleChannel::to_parent(given)?);
+    let ticket: Option<hub::Ticket> = (!welcome.ticket.is_empty())
+        .then(|| postcard::from_bytes(&welcome.ticket))
+        .transpose()
+        .map_err(io::Error::other)?;
+    let block = Arc::new(StatusBlock::open(sys::handle_ref(&block))?);
+    if let Some(ticket) = ticket {
+        hub::sit_down(ticket, block.clone(), &channel, &mut handles)?;
+    }
+    let courier = Arc::new(Courier::to_parent(channel, ticket.map(|ticket| ticket.parent)));
     let parent = handles.next();
     let limits = [
         welcome.memory.map(ResourceLimit::Memory),
@@ -160,7 +177,6 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         sys::apply_limit(limit)
             .map_err(|e| io::Error::other(format!("limit {limit:?} is refused: {e}")))?;
     }
-    let block = Arc::new(StatusBlock::open(sys::handle_ref(&block))?);
     let out = Outgoing::new(socket.try_clone()?, block.clone(), sent as u64);
     let out = Arc::new(Mutex::new(out));
     let role = welcome.process.clone();
@@ -173,7 +189,7 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
     let initializer = welcome.initializer.clone();
     if initializer.is_none() {
         // Before anything that takes time: the parent makes use of it meanwhile.
-        send_ready(&out, Ok(Payload::empty()))?;
+        send_ready(&out, &courier, Ok(Payload::empty()))?;
         session.ready();
     }
     let life = parent.as_ref().and_then(|parent| parent.try_clone().ok());
@@ -200,6 +216,7 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         registry,
         block,
         out,
+        courier,
         watchdog,
         limits,
         max_message: welcome.max_message,
@@ -208,28 +225,17 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
         once,
     };
     if let Some((task, args)) = initializer {
+        let args = Received::from_parts(args, Vec::new());
+        let mut args = args.with_brought(welcome.initializer_brings.map(Box::new));
+        args.claim(&*worker.courier);
         let result = log::while_starting(|| worker.run_initializer(task, args));
         log::install();
-        send_ready(&worker.out, result)?;
+        send_ready(&worker.out, &worker.courier, result)?;
         worker.session.ready();
     } else {
         log::install();
     }
     Ok((worker, WorkerEnd::new(socket)))
-}
-
-/// Tells the parent that calls may come, or why the initializer failed.
-fn send_ready(out: &Mutex<Outgoing>, result: Result<Payload, Fault>) -> io::Result<()> {
-    let mut header = Header::new(Kind::Ready, 0, 0, 0);
-    let payload = result.unwrap_or_else(|fault| {
-        header.flags = Flags::FAILED;
-        encode_fault(fault)
-    });
-    let mut out = lock(out);
-    out.message(header, &[], &payload)?;
-    out.flush()?;
-    failpoint::hit("ready");
-    Ok(())
 }
 
 /// What this process says of itself, as worker or as parent.
@@ -304,9 +310,9 @@ impl Services for WorkerServices {
 }
 
 impl Worker {
-    fn run_initializer(&mut self, task: u32, args: Vec<u8>) -> Result<Payload, Fault> {
+    fn run_initializer(&mut self, task: u32, args: Received) -> Result<Payload, Fault> {
         let entry = self.registry.get(task).ok_or(Fault::UnknownTask { id: task })?;
-        self.run_alone(entry, Received::from_parts(args, Vec::new()), Current::local())
+        self.run_alone(entry, args, Current::local())
     }
 
     /// Runs one task with nothing else going on.
@@ -318,8 +324,7 @@ impl Worker {
     ) -> Result<Payload, Fault> {
         match entry.body {
             TaskBody::Blocking(run) => {
-                let (input, blobs) = received.parts();
-                let mut args = Args::new(input, blobs, &self.limits);
+                let mut args = Args::of(&mut received, &self.limits);
                 let mut out = Output::default();
                 catch(|| with_current(current, || run(&mut args, &mut out)))
                     .unwrap_or_else(|panic| Err(args.blame(&out, panic)))?;
@@ -327,7 +332,7 @@ impl Worker {
             }
             TaskBody::Async(run) => {
                 let future = run(OwnedArgs::new(received, self.limits));
-                let guarded = Guarded { future: Some(future), current };
+                let guarded = Guarded { future: Some(future), current, ended: false };
                 let runtime = self.runtime().map_err(runtime_fault)?;
                 let result = runtime.block_on(guarded);
                 result.map(|encoded| encoded.0)
@@ -357,9 +362,8 @@ impl Worker {
             while let Some(call) = next.take() {
                 match self.serve_async(end, call) {
                     Ok(Some(blocking)) => {
-                        let OwnedCall { slot, id, meta, mut args, entry } = blocking;
-                        let (head, blobs) = args.parts();
-                        if let Err(stop) = self.run_blocking(slot, id, meta, head, blobs, entry) {
+                        let OwnedCall { slot, id, meta, args, entry } = blocking;
+                        if let Err(stop) = self.run_received(slot, id, meta, args, entry) {
                             return self.leave(stop);
                         }
                     }
@@ -398,22 +402,22 @@ impl Worker {
         loop {
             while let Some(message) = assembler.next()? {
                 match self.session.handle(message)? {
-                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                    WorkerEvent::Call { slot, id, meta, args, body, brought } => {
                         let Some(entry) = self.registry.get(meta.task) else {
                             self.refuse(slot, id, meta.task)?;
                             continue;
                         };
                         if entry.is_async() {
-                            let args = received(args, body);
+                            let args = received(args, body, brought, &self.courier);
                             return Ok(OwnedCall { slot, id, meta, args, entry });
                         }
-                        match body {
-                            Body::Inline => {
-                                self.run_blocking(slot, id, meta, args, &mut [], entry)?;
-                            }
-                            Body::Streamed { head, mut blobs } => {
-                                self.run_blocking(slot, id, meta, &head, &mut blobs, entry)?;
-                            }
+                        if matches!(body, Body::Inline) && brought.is_none() {
+                            // Decoded where it lies.
+                            let args = Args::new(args, &mut [], &self.limits);
+                            self.run_blocking(slot, id, meta, args, false, entry)?;
+                        } else {
+                            let args = received(args, body, brought, &self.courier);
+                            self.run_received(slot, id, meta, args, entry)?;
                         }
                     }
                     // It crossed the end of its call.
@@ -441,6 +445,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Says that the handles that came with a call are here, whether it begins or not.
+    fn took(&self, slot: u16, id: u64) -> io::Result<()> {
+        let mut out = lock(&self.out);
+        out.message(Header::new(Kind::Took, slot, id, 0), &[], &Payload::empty())?;
+        out.flush()
+    }
+
+    fn run_received(
+        &mut self,
+        slot: u16,
+        id: u64,
+        meta: CallMeta,
+        mut args: Received,
+        entry: &'static Entry,
+    ) -> Result<(), Stop> {
+        let took = args.has_handles();
+        let limits = self.limits;
+        self.run_blocking(slot, id, meta, Args::of(&mut args, &limits), took, entry)
+    }
+
     /// Runs one blocking call, or the calls of one chunk.
     #[inline]
     fn run_blocking(
@@ -448,12 +472,16 @@ impl Worker {
         slot: u16,
         id: u64,
         meta: CallMeta,
-        args: &[u8],
-        blobs: &mut [Vec<u8>],
+        mut args: Args<'_>,
+        took: bool,
         entry: &'static Entry,
     ) -> Result<(), Stop> {
         failpoint::hit("received");
-        if !self.block.begin(slot, id) {
+        let begun = self.block.begin(slot, id);
+        if took {
+            self.took(slot, id)?;
+        }
+        if !begun {
             return Ok(());
         }
         failpoint::hit("begun");
@@ -462,7 +490,6 @@ impl Worker {
             self.watchdog.results_wait();
         }
         let current = current(slot, id, meta);
-        let mut args = Args::new(args, blobs, &self.limits);
         if meta.items > 0 {
             return self.run_chunk(slot, id, meta.items, &mut args, run, current);
         }
@@ -475,15 +502,14 @@ impl Worker {
         failpoint::hit("ran");
         let builder = std::mem::take(&mut output.builder);
         output.reset();
-        let mut out = lock(&self.out);
         match result {
             Ok(()) => {
                 let header = Header::new(Kind::Value, slot, id, 0);
-                out.message(header, &[], &builder.finish())?;
+                send(&self.out, &self.courier, header, &[], &builder.finish())?;
             }
             Err(fault) => {
                 let header = Header::new(Kind::Fault, slot, id, 0);
-                out.message(header, &[], &encode_fault(fault))?;
+                lock(&self.out).message(header, &[], &encode_fault(fault))?;
             }
         }
         failpoint::hit("published");
@@ -537,19 +563,20 @@ impl Worker {
             }
             failpoint::hit("item ran");
             let builder = &mut output.builder;
-            let result = builder.head.as_slice();
-            if !builder.blobs.is_empty() || !open.add(&self.block, result) {
+            let plain = builder.blobs.is_empty() && builder.attached.is_empty();
+            if !plain || !open.add(&self.block, builder.head.as_slice()) {
                 let mut out = lock(&self.out);
                 out.close_items(&open);
-                if !builder.blobs.is_empty() || result.len() > OPEN_MAX {
-                    let blobs = std::mem::take(&mut builder.blobs);
-                    out.large_item(slot, id, item, result, blobs)?;
-                    open = out.open_items(slot, id, item + 1)?;
+                if !plain || builder.len() > OPEN_MAX {
+                    drop(out);
+                    let payload = std::mem::take(builder).finish();
+                    send_item(&self.out, &self.courier, slot, id, item, &payload)?;
+                    open = lock(&self.out).open_items(slot, id, item + 1)?;
                 } else {
                     // Let the parent decode while the rest is computed.
                     out.flush()?;
                     open = out.open_items(slot, id, item)?;
-                    open.add(&self.block, result);
+                    open.add(&self.block, builder.head.as_slice());
                 }
             }
             failpoint::hit("item published");
@@ -596,23 +623,24 @@ impl Worker {
         let mut incoming = end.listen()?;
         let (done, mut finished) = mpsc::unbounded_channel();
         let mut running: HashMap<u16, Running> = HashMap::new();
-        self.begin_async(first, &done, &mut running);
+        self.begin_async(first, &done, &mut running)?;
         loop {
             while let Some(message) = assembler.next()? {
                 match self.session.handle(message)? {
-                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                    WorkerEvent::Call { slot, id, meta, args, body, brought } => {
                         let Some(entry) = self.registry.get(meta.task) else {
                             self.refuse(slot, id, meta.task)?;
                             continue;
                         };
-                        let call = OwnedCall { slot, id, meta, args: received(args, body), entry };
+                        let args = received(args, body, brought, &self.courier);
+                        let call = OwnedCall { slot, id, meta, args, entry };
                         if !entry.is_async() {
                             // The parent waits for the last async call before it
                             // sends a blocking one.
                             lock(&self.out).flush()?;
                             return Ok(Some(call));
                         }
-                        self.begin_async(call, &done, &mut running);
+                        self.begin_async(call, &done, &mut running)?;
                     }
                     WorkerEvent::Cancel { slot, id } => {
                         if let Some(task) = running.get(&slot)
@@ -655,34 +683,40 @@ impl Worker {
         call: OwnedCall,
         done: &mpsc::UnboundedSender<(u16, u64)>,
         running: &mut HashMap<u16, Running>,
-    ) {
+    ) -> io::Result<()> {
         let OwnedCall { slot, id, meta, args, entry } = call;
-        if !self.block.begin(slot, id) {
-            return;
+        let begun = self.block.begin(slot, id);
+        if args.has_handles() {
+            self.took(slot, id)?;
+        }
+        if !begun {
+            return Ok(());
         }
         let TaskBody::Async(run) = entry.body else { unreachable!("asked before") };
         let (limits, max) = (self.limits, self.max_message);
         let claimed = Arc::new(AtomicBool::new(false));
         let (out, done, mine) = (self.out.clone(), done.clone(), claimed.clone());
+        let courier = self.courier.clone();
         let current = current(slot, id, meta);
         let task = tokio::spawn(async move {
             // The future is made inside, so that a panic of it is caught too.
             let future: BoxFuture =
                 Box::pin(async move { run(OwnedArgs::new(args, limits)).await });
-            let result = Guarded { future: Some(future), current }.await;
+            let result = Guarded { future: Some(future), current, ended: false }.await;
             if mine.swap(true, Ordering::AcqRel) {
                 return;
             }
             let result = result.and_then(|encoded| {
                 admit(encoded.0.len() + usize::from(meta.items > 0), max).map(|()| encoded)
             });
-            let written = answer(&mut lock(&out), slot, id, meta.items > 0, result);
+            let written = answer(&out, &courier, slot, id, meta.items > 0, result);
             if written.is_err() {
                 sys::kill_own_group();
             }
             let _ = done.send((slot, id));
         });
         running.insert(slot, Running { id, claimed, handle: task });
+        Ok(())
     }
 }
 
@@ -711,32 +745,6 @@ async fn dropped(
     let _ = done.send((slot, task.id));
 }
 
-/// Whether a result of this length may be sent: a longer one would be taken for
-/// a breach of the protocol.
-fn admit(len: usize, max: u64) -> Result<(), Fault> {
-    let len = len as u64;
-    if len > max { Err(Fault::TooLarge { len, max }) } else { Ok(()) }
-}
-
-/// Writes the result of one call; `as_item` if it was sent as a chunk of one.
-fn answer(
-    out: &mut Outgoing,
-    slot: u16,
-    id: u64,
-    as_item: bool,
-    result: Result<Encoded, Fault>,
-) -> io::Result<()> {
-    let (kind, tag, payload) = match result {
-        Ok(Encoded(payload)) => (Kind::Value, 0, payload),
-        Err(fault) => (Kind::Fault, 1, encode_fault(fault)),
-    };
-    if !as_item {
-        return out.message(Header::new(kind, slot, id, 0), &[], &payload);
-    }
-    let head = [&[tag], payload.head()].concat();
-    out.large_item(slot, id, 0, &head, payload.blobs().to_vec())
-}
-
 struct Running {
     id: u64,
     /// Set by whoever answers the call: its end or its cancellation.
@@ -748,13 +756,15 @@ struct Running {
 struct Guarded {
     future: Option<BoxFuture>,
     current: Current,
+    ended: bool,
 }
 
 /// A cancelled one: its destructors belong to the call as its body does.
 impl Drop for Guarded {
     fn drop(&mut self) {
         let future = self.future.take();
-        with_current(self.current, || drop(future));
+        let current = Current { dropped: !self.ended, ..self.current };
+        with_current(current, || drop(future));
     }
 }
 
@@ -765,7 +775,9 @@ impl Future for Guarded {
         let this = self.get_mut();
         let Some(future) = &mut this.future else { unreachable!("let go only at the end") };
         let polled = with_current(this.current, || catch(|| future.as_mut().poll(cx)));
-        polled.unwrap_or_else(|panic| Poll::Ready(Err(Fault::Panicked(panic))))
+        let polled = polled.unwrap_or_else(|panic| Poll::Ready(Err(Fault::Panicked(panic))));
+        this.ended = polled.is_ready();
+        polled
     }
 }
 
@@ -774,20 +786,7 @@ fn current(slot: u16, id: u64, meta: CallMeta) -> Current {
         0 => None,
         ms => Instant::now().checked_add(Duration::from_millis(ms.into())),
     };
-    Current { slot, task: meta.task, id, attempt: meta.attempt, deadline }
-}
-
-fn received(args: &[u8], body: Body) -> Received {
-    match body {
-        Body::Inline => Received::from_slice(args),
-        Body::Streamed { head, blobs } => Received::from_parts(head, blobs),
-    }
-}
-
-fn encode_fault(fault: Fault) -> Payload {
-    // Bounded texts always have an encoded form.
-    let bytes = postcard::to_allocvec(&fault.bounded()).unwrap_or_default();
-    Payload::from_parts(bytes, Vec::new())
+    Current { slot, task: meta.task, id, attempt: meta.attempt, deadline, dropped: false }
 }
 
 fn runtime_fault(error: io::Error) -> Fault {

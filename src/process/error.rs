@@ -117,6 +117,13 @@ pub enum ErrorKind {
         /// Why.
         reason: String,
     },
+    /// Something that processes share (a queue, a lock, a shared value) could not be made.
+    Create {
+        /// What.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A started worker did not become ready.
     Start {
         /// Why.
@@ -202,6 +209,14 @@ impl Error {
 
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.edit(|inner| inner.source = Some(Arc::new(source)))
+    }
+
+    /// An object that several processes use cannot be made.
+    pub(crate) fn no_object(what: &'static str, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::Unsupported => Error::unsupported(error.to_string()),
+            _ => Error::new(ErrorKind::Create { what, reason: error.to_string() }),
+        }
     }
 
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
@@ -391,6 +406,7 @@ impl fmt::Display for Error {
             ErrorKind::Protocol { violation } => {
                 write!(f, "its worker broke the protocol and was killed: {violation}")
             }
+            ErrorKind::Create { what, reason } => write!(f, "no {what} can be made: {reason}"),
             ErrorKind::Spawn { reason } => write!(f, "a worker could not be started: {reason}"),
             ErrorKind::Start { reason, obituary } => {
                 write!(f, "a worker did not become ready: {reason}")?;

@@ -11,10 +11,10 @@ pub(crate) const VARIABLE: &str = "PROCPOOL_TEST_KILL_AT";
 #[cfg(not(test))]
 #[inline(always)]
 #[allow(clippy::inline_always)]
-pub(super) fn hit(_place: &str) {}
+pub(crate) fn hit(_place: &str) {}
 
 #[cfg(test)]
-pub(super) fn hit(place: &str) {
+pub(crate) fn hit(place: &str) {
     use std::sync::Mutex;
 
     struct Plan {

@@ -5,6 +5,7 @@
 mod at_exit;
 mod causes;
 mod child;
+mod courier;
 mod error;
 mod exit;
 mod failpoint;
@@ -29,10 +30,12 @@ mod welcome;
 pub use at_exit::on_exit;
 pub(crate) use causes::{HELLO_TIMEOUT, fault_error, result_error, start_error, start_error_of};
 pub(crate) use child::own_hello;
+pub(crate) use courier::Courier;
 pub use error::{Error, ErrorKind, Progress, TimeoutPhase};
 pub use exit::{ExitReason, Obituary, ResourceUsage};
 #[cfg(test)]
 pub(crate) use failpoint::VARIABLE as FAILPOINT_VARIABLE;
+pub(crate) use failpoint::hit as failpoint_hit;
 pub use family::active_children;
 pub use handle::{Process, ProcessHandle};
 pub use hook::{TestHook, init, run_if_worker};

@@ -7,8 +7,6 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::status::{OUT_LEN, StatusBlock, items_head};
 use crate::session::ItemsMeta;
 use crate::sys::{self, Socket};
@@ -128,20 +126,6 @@ impl Outgoing {
         self.len += HEADER_LEN + ItemsMeta::LEN + items.len;
         // From here on the open frame's offset is no longer the end: it is void.
         self.block.commit(self.base + self.len as u64);
-    }
-
-    /// Writes one item that is too large for a frame of several.
-    pub(super) fn large_item(
-        &mut self,
-        slot: u16,
-        id: u64,
-        index: u32,
-        head: &[u8],
-        blobs: Vec<Bytes>,
-    ) -> io::Result<()> {
-        let payload = Payload::from_parts(head.to_vec(), blobs);
-        let meta = ItemsMeta { first: index, count: 1 }.encode();
-        self.message(Header::new(Kind::Items, slot, id, 0), &meta, &payload)
     }
 
     fn room_for(&mut self, len: usize) -> io::Result<()> {

@@ -5,12 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::at_exit;
 use crate::log::{Inbox, Lines, PrintedOn};
-use crate::sys::{OutputPipe, Poller, Ready};
+use crate::sys::{OutputPipe, Poller, Ready, lock};
 
 /// Bytes kept for the obituary.
 const TAIL: usize = 64 * 1024;
@@ -51,10 +51,6 @@ pub(super) struct Tail {
     taker: Taker,
     kept: Mutex<VecDeque<u8>>,
     lines: Mutex<Lines>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pump {

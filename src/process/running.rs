@@ -15,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Dispatch, Span, debug, warn};
 
 use super::causes::{HELLO_TIMEOUT, start_error, start_error_of};
+use super::courier::Courier;
 use super::error::{Error, ErrorKind, Progress};
 use super::exit::Obituary;
 use super::family;
@@ -22,6 +23,7 @@ use super::status::StatusBlock;
 use super::supervisor::{Child, LaunchSpec, Supervisor, Watcher};
 use super::surroundings::Surroundings;
 use super::welcome::{ChildLog, Memory, MemoryHandles, worker_socket};
+use crate::hub::Seat;
 use crate::link::{Link, LinkEnd, Local};
 use crate::log::{self, HeldSpan, LoggedCall};
 use crate::session::{CallMeta, ParentEvent};
@@ -67,7 +69,7 @@ pub(super) struct Running {
     daemon: bool,
     task: &'static str,
     decode: DecodeLimits,
-    child: OnceLock<Child>,
+    child: Arc<OnceLock<Child>>,
     state: Mutex<State>,
     stage: watch::Sender<Stage>,
     supervisor: &'static Supervisor,
@@ -83,6 +85,8 @@ struct Wire {
     _logged: Option<LoggedCall>,
     block: Arc<StatusBlock>,
     log: ChildLog,
+    courier: Courier,
+    seat: Option<Seat>,
 }
 
 struct State {
@@ -111,20 +115,22 @@ impl Running {
         let supervisor = Supervisor::get().map_err(spawn_error)?;
         let (socket, theirs) = worker_socket().map_err(spawn_error)?;
         let listener = log::listener();
-        let memory = Memory::create(plan.name.clone(), listener.clone());
-        let (Memory { block, log }, handles) = memory.map_err(spawn_error)?;
+        let child: Arc<OnceLock<Child>> = Arc::default();
+        let (name, max_message) = (plan.name.clone(), plan.welcome.max_message);
+        let memory = Memory::create(name, listener.clone(), &theirs, max_message, &child);
+        let (Memory { block, log, courier, seat }, handles) = memory.map_err(spawn_error)?;
         let local = Local::new(socket).map_err(spawn_error)?;
         let printed = plan.surroundings.printed(log.inbox());
         let logged = HeldSpan::new(plan.span).map(|span| log.call_begins(CALL, span));
-        let link = Link::new(local, plan.hello, plan.welcome.max_message);
+        let link = Link::new(local, plan.hello, max_message);
         let running = Arc::new_cyclic(|me| Running {
             name: plan.name,
             daemon: plan.daemon,
             task: plan.task,
             decode: plan.welcome.decode,
-            child: OnceLock::new(),
+            child,
             state: Mutex::new(State {
-                wire: Some(Arc::new(Wire { link, _logged: logged, block, log })),
+                wire: Some(Arc::new(Wire { link, _logged: logged, block, log, courier, seat })),
                 welcome: Some((handles, plan.welcome)),
                 call: Some((plan.task_id, plan.payload)),
                 outcome: None,
@@ -298,7 +304,13 @@ impl Running {
     }
 
     fn handle(&self, wire: &Wire, events: &mut Vec<ParentEvent>) {
-        for event in events.drain(..) {
+        for mut event in events.drain(..) {
+            let handles = event.claim(&wire.courier);
+            if handles && matches!(event, ParentEvent::Value { .. }) {
+                // It may end now.
+                wire.link.with_session(crate::session::ParentSession::shutdown);
+                wire.link.kick();
+            }
             match event {
                 ParentEvent::HelloAccepted => self.greet(wire),
                 ParentEvent::Ready(Ok(_)) => self.give(wire),
@@ -308,6 +320,7 @@ impl Running {
                 ParentEvent::Value { value, .. } => self.answered(Ok(value)),
                 ParentEvent::Fault { fault, .. } => self.answered(Err(fault)),
                 ParentEvent::Cancelled { .. } => self.violated("it cancelled its task by itself"),
+                ParentEvent::HandlesTaken { .. } => wire.courier.flush(),
                 ParentEvent::Items { .. } | ParentEvent::Progress { .. } | ParentEvent::Goodbye => {
                 }
             }
@@ -332,7 +345,10 @@ impl Running {
         let meta = CallMeta { task, items: 0, attempt: 1, remaining_ms: 0 };
         // The word in the block must say "waiting" before the frame can be seen.
         wire.block.queue(SLOT, CALL);
-        wire.link.with_session(|session| session.call(SLOT, CALL, meta, &payload));
+        let brings = wire.courier.bring(&payload);
+        wire.link.with_session(|s| s.call(SLOT, CALL, meta, &payload, brings.as_ref()));
+        // It is sent once: who holds the other ends of what goes along sees it end with the process.
+        drop(payload);
         wire.link.kick();
         self.advance(Stage::Running);
     }
@@ -399,6 +415,9 @@ impl Running {
         drop(state);
         if let Some(wire) = &wire {
             // Before anybody who waits hears of the end.
+            if let Some(seat) = &wire.seat {
+                seat.ended();
+            }
             wire.log.ended();
         }
         family::remove(self);

@@ -174,8 +174,10 @@ impl<R: DeserializeOwned + Send + 'static> ProcessBuilder<R> {
             cpu_seconds: limits.cpu_time.map(|t| t.as_secs()),
             files: limits.files,
             initializer: None,
+            initializer_brings: None,
             parent_name: me.name().to_owned(),
             parent_pid: me.pid(),
+            ticket: Vec::new(),
             process: Some(ProcessRole { ordinals, daemon }),
         };
         let running = Running::start(Plan {

@@ -14,7 +14,8 @@
 //!      6         progress: calls and items begun
 //! words 64…      one per slot: id << 2 | state
 //! byte 12 Ki…    the outgoing buffer
-//!      behind it what it logs (see `log/ring.rs`)
+//!      behind it what it logs (see `log/ring.rs`), and what it says to the hub and hears
+//!               (see `hub/ring.rs`)
 //! ```
 //!
 //! A slot's word decides, by compare-and-swap, whether a call that waits at a
@@ -25,6 +26,7 @@
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use crate::hub::{HasRings, RINGS_LEN};
 use crate::log::{HasRing, RING_LEN};
 use crate::session::{ItemsMeta, MAX_SLOTS};
 use crate::sys::{Handle, HandleRef, SharedBlock, Socket};
@@ -42,7 +44,8 @@ const OUT: usize = 12 * 1024;
 /// Room for the longest frame and then some.
 pub(super) const OUT_LEN: usize = 2 * MAX_INLINE;
 const LOG: usize = OUT + OUT_LEN;
-const LEN: usize = LOG + RING_LEN;
+const HUB: usize = (LOG + RING_LEN).next_multiple_of(4096);
+const LEN: usize = HUB + RINGS_LEN;
 const _: () = assert!((SLOTS + MAX_SLOTS as usize) * 8 <= OUT);
 
 /// States of a slot's call.
@@ -205,6 +208,12 @@ impl StatusBlock {
 impl HasRing for StatusBlock {
     fn ring(&self) -> (&SharedBlock, usize) {
         (&self.0, LOG)
+    }
+}
+
+impl HasRings for StatusBlock {
+    fn rings(&self) -> (&SharedBlock, usize) {
+        (&self.0, HUB)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
 use super::printed::{Printed, Pump, Tail};
+use crate::hub;
 use crate::log;
 use crate::sys::{
     self, ChildProcess, ChildSocket, Handle, OutputPipe, Poller, Ready, SpawnSpec, Spawned,
@@ -78,6 +79,9 @@ enum Command {
         at: Instant,
     },
 }
+
+/// Stands for the hub among the children.
+const HUB: u64 = u64::MAX - 1;
 
 pub(crate) struct Supervisor {
     poller: Poller,
@@ -172,8 +176,10 @@ impl Supervisor {
                 std::thread::sleep(Duration::from_millis(10));
             }
             for found in &ready {
-                if let Ready::Key(key) = found {
-                    self.ended(&mut thread, *key);
+                match found {
+                    Ready::Key(HUB) => hub::wake(&self.poller),
+                    Ready::Key(key) => self.ended(&mut thread, *key),
+                    Ready::Bell => {}
                 }
             }
             thread.tick();
@@ -181,6 +187,10 @@ impl Supervisor {
             let command = self.lock().pop_front();
             match command {
                 Some(Command::Spawn { watcher, token, spec, printed, socket }) => {
+                    if thread.next_key == 0 {
+                        // Where that fails, only queues made by children stay unheard.
+                        let _ = hub::announce(&self.poller, HUB);
+                    }
                     self.start(&mut thread, watcher, token, &spec, printed, socket);
                 }
                 Some(Command::WakeAt { watcher, at }) => {
@@ -247,6 +257,8 @@ impl Supervisor {
             stderr_tail,
             pid: watched.child.pid(),
         };
+        // What it had named, and nobody else has.
+        sys::sweep_names();
         survive(|| watched.watcher.exited(watched.token, obituary));
     }
 }

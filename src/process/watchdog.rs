@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::outgoing::Outgoing;
@@ -16,10 +16,6 @@ const QUIET_TICKS: u32 = 100;
 const PARENT: u64 = 0;
 
 pub(super) type SharedOutgoing = Arc<Mutex<Outgoing>>;
-
-pub(super) fn lock(out: &Mutex<Outgoing>) -> MutexGuard<'_, Outgoing> {
-    out.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 pub(super) struct Watchdog {
     poller: Poller,

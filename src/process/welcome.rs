@@ -3,12 +3,15 @@
 
 use std::io;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use tracing::Dispatch;
+use tracing::{Dispatch, warn};
 
 use super::at_exit;
+use super::courier::Courier;
 use super::status::StatusBlock;
+use super::supervisor::Child;
+use crate::hub::{Seat, SeatHandles, SeatId};
 use crate::link::{Link, Local};
 use crate::log::{HeldSpan, Inbox, LoggedCall};
 use crate::sys::{self, ChildSocket, Handle, Socket, handle_ref};
@@ -22,10 +25,12 @@ pub(crate) fn worker_socket() -> io::Result<(Socket, WorkerSocket)> {
     sys::pair()
 }
 
-/// What of a child's is in memory that both see.
+/// What connects a child and its parent, besides the socket.
 pub(crate) struct Memory {
     pub(crate) block: Arc<StatusBlock>,
     pub(crate) log: ChildLog,
+    pub(crate) courier: Courier,
+    pub(crate) seat: Option<Seat>,
 }
 
 /// A child's log, ended when this is dropped.
@@ -58,18 +63,44 @@ impl Drop for ChildLog {
 
 impl Memory {
     /// For a child of this name, whose log goes to `listener`; and the handles by which it
-    /// gets at it.
+    /// gets at it. The hub kills a child that breaks its rules, once there is one.
     pub(crate) fn create(
         name: String,
         listener: Option<Dispatch>,
+        socket: &WorkerSocket,
+        max_message: u64,
+        child: &Arc<OnceLock<Child>>,
     ) -> io::Result<(Self, MemoryHandles)> {
         // What is logged last is passed on before this program ends.
         at_exit::arm();
         let (block, handle) = StatusBlock::create()?;
         let block = Arc::new(block);
+        let (process, hears) = (name.clone(), listener.clone());
         let log = Inbox::open(name, listener, block.clone())?;
-        let handles = MemoryHandles { block: handle, log: log.clone() };
-        Ok((Memory { block, log: ChildLog(log) }, handles))
+        let child = Arc::downgrade(child);
+        let end = Arc::new(move |how: &'static str| {
+            let child = child.upgrade();
+            let Some(child) = child.as_deref().and_then(OnceLock::get) else { return };
+            child.kill();
+            let (process, pid) = (process.clone(), child.pid());
+            crate::log::tell(hears.clone(), move || {
+                warn!(parent: None,
+                    process.name = process,
+                    process.pid = pid,
+                    violation = how,
+                    "process broke the protocol and is killed"
+                );
+            });
+        });
+        let mut seat = None;
+        let (courier, channel) = Courier::to_child(socket, |channel| {
+            seat = Seat::new(block.clone(), &handle, channel, max_message, end)?;
+            Ok(seat.as_ref().map(|(seat, _)| seat.id()))
+        })?;
+        let (seat, hub) = seat.unzip();
+        let hub = hub.zip(seat.as_ref().map(Seat::id));
+        let handles = MemoryHandles { block: handle, log: log.clone(), channel, hub };
+        Ok((Memory { block, log: ChildLog(log), courier, seat }, handles))
     }
 }
 
@@ -77,12 +108,18 @@ impl Memory {
 pub(crate) struct MemoryHandles {
     block: Handle,
     log: Arc<Inbox>,
+    channel: Option<Handle>,
+    hub: Option<(SeatHandles, SeatId)>,
 }
 
 impl MemoryHandles {
     /// Sends the welcome with them and the parent's process handle.
     pub(crate) fn send(self, link: &Link<Local>, welcome: &Welcome) -> io::Result<()> {
-        let body = postcard::to_allocvec(welcome).map_err(io::Error::other)?;
+        let ticket = self.hub.as_ref().map(|(handles, seat)| handles.ticket(*seat));
+        let ticket = ticket.map(|ticket| postcard::to_allocvec(&ticket)).transpose();
+        let ticket = ticket.map_err(io::Error::other)?.unwrap_or_default();
+        let welcome = Welcome { ticket, ..welcome.clone() };
+        let body = postcard::to_allocvec(&welcome).map_err(io::Error::other)?;
         // Must go out in one piece with its handles.
         if body.len() > MAX_INLINE / 4 {
             return Err(io::Error::other(format!(
@@ -97,6 +134,8 @@ impl MemoryHandles {
         let parent = sys::own_process_handle().ok();
         let sent = self.log.with_ringer(|ringer| {
             let mut handles = vec![handle_ref(&self.block), ringer];
+            handles.extend(self.channel.as_ref().map(handle_ref));
+            handles.extend(self.hub.iter().flat_map(|(handles, _)| handles.all()));
             handles.extend(parent.as_ref().map(handle_ref));
             link.send_handles(&message, &handles)
         });

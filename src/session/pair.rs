@@ -181,7 +181,7 @@ impl Pair {
         self.next_id += 1;
         let items = if self.random.one_in(3) { 1 + self.random.below(20) as u32 } else { 0 };
         let meta = CallMeta { task: id as u32, items, attempt: 1, remaining_ms: 9 };
-        self.parent.call(slot, id, meta, &payload(id, 1));
+        self.parent.call(slot, id, meta, &payload(id, 1), None);
         self.known.insert(id, Known { slot, items, seen: 0, cancelled: false });
         self.sent.push_back(id);
     }
@@ -256,7 +256,8 @@ impl Pair {
                         self.worker_out.message(header, &[], &payload(0, 3));
                         self.worker.ready();
                     }
-                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                    WorkerEvent::Call { slot, id, meta, args, body, brought } => {
+                        assert_eq!(brought, None);
                         assert_eq!(self.sent.pop_front(), Some(id), "seed {seed}: out of order");
                         assert_eq!((meta.task, meta.attempt), (id as u32, 1));
                         let args = match body {
@@ -334,8 +335,10 @@ impl Pair {
                     cpu_seconds: None,
                     files: None,
                     initializer: None,
+                    initializer_brings: None,
                     parent_name: "parent".into(),
                     parent_pid: 1,
+                    ticket: Vec::new(),
                     process: None,
                 };
                 let body = postcard::to_allocvec(&welcome).unwrap();
@@ -369,6 +372,7 @@ impl Pair {
             ParentEvent::Cancelled { id } => {
                 assert!(end(id).cancelled, "seed {seed}: nobody cancelled {id}");
             }
+            ParentEvent::HandlesTaken { .. } => unreachable!("seed {seed}: none were given"),
             ParentEvent::Progress { id, done, total } => {
                 assert!(known.contains_key(&id), "seed {seed}: a report after the end");
                 assert_eq!((done, total), (id, 7));
@@ -437,7 +441,9 @@ fn messages_out_of_turn_are_violations() {
     let hello = || Hello { protocol: PROTOCOL_VERSION, build: 1, tasks: 2, task_count: 3 };
     let inline = |kind: Kind| Header::new(kind, 0, 0, 0);
     let say = |session: &mut ParentSession, header: Header, body: &[u8]| {
-        session.handle(Message { header, meta: body, body: Body::Inline }).map(|e| e.is_some())
+        session
+            .handle(Message { header, meta: body, body: Body::Inline, brought: None })
+            .map(|e| e.is_some())
     };
     let good = postcard::to_allocvec(&hello()).unwrap();
     let all = [
@@ -453,6 +459,8 @@ fn messages_out_of_turn_are_violations() {
         Kind::Data,
         Kind::Shutdown,
         Kind::Goodbye,
+        Kind::Message,
+        Kind::Bytes,
     ];
     for kind in all {
         let mut session = ParentSession::new(hello());

@@ -3,7 +3,7 @@
 use super::meta::{CallMeta, ItemsMeta, MAX_SLOTS};
 use super::violation::Violation;
 use crate::task::Fault;
-use crate::wire::{Body, Flags, Header, Hello, Kind, Message, Outbox, Payload, Received};
+use crate::wire::{Brought, Flags, Giver, Header, Hello, Kind, Message, Outbox, Payload, Received};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -58,12 +58,32 @@ pub(crate) enum ParentEvent {
     Cancelled {
         id: u64,
     },
+    /// The call has begun, and has the handles that were given along with it.
+    HandlesTaken {
+        id: u64,
+    },
     Progress {
         id: u64,
         done: u64,
         total: u64,
     },
     Goodbye,
+}
+
+impl ParentEvent {
+    /// Fetches what was given along with its value; whether those were handles.
+    #[inline]
+    pub(crate) fn claim(&mut self, from: &impl Giver) -> bool {
+        match self {
+            ParentEvent::Value { value, .. }
+            | ParentEvent::Ready(Ok(value))
+            | ParentEvent::Items { results: value, .. } => {
+                value.claim(from);
+                value.has_handles()
+            }
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -163,10 +183,7 @@ impl ParentSession {
                     });
                 }
                 call.seen = end as u32;
-                let results = match message.body {
-                    Body::Inline => Received::from_slice(rest),
-                    Body::Streamed { head, blobs } => Received::from_parts(head, blobs),
-                };
+                let results = Received::of(message.body, rest).with_brought(message.brought);
                 if last {
                     self.release(slot);
                 }
@@ -176,6 +193,11 @@ impl ParentSession {
                 self.outstanding_mut(kind, slot, id)?;
                 self.release(slot);
                 Ok(Some(ParentEvent::Cancelled { id }))
+            }
+            (Kind::Took, State::Running | State::Draining) => {
+                // It may speak of a call that was taken back.
+                let _ = self.outstanding_mut(kind, slot, id);
+                Ok(Some(ParentEvent::HandlesTaken { id }))
             }
             (Kind::Progress, State::Running | State::Draining) => {
                 // A report may cross the call's end on its way: ignored then.
@@ -229,7 +251,14 @@ impl ParentSession {
     /// # Panics
     /// If the slot is out of range: the scheduler gives slots out.
     #[inline]
-    pub(crate) fn call(&mut self, slot: u16, id: u64, meta: CallMeta, payload: &Payload) {
+    pub(crate) fn call(
+        &mut self,
+        slot: u16,
+        id: u64,
+        meta: CallMeta,
+        payload: &Payload,
+        brings: Option<&Brought>,
+    ) {
         assert!(slot < MAX_SLOTS, "slot {slot} of {MAX_SLOTS}");
         let index = usize::from(slot);
         if self.slots.len() <= index {
@@ -239,7 +268,14 @@ impl ParentSession {
         if self.slots[index].replace(call).is_none() {
             self.outstanding += 1;
         }
-        self.out.message(Header::new(Kind::Call, slot, id, 0), &meta.encode(), payload);
+        let mut header = Header::new(Kind::Call, slot, id, 0);
+        match brings {
+            None => self.out.message(header, &meta.encode(), payload),
+            Some(brought) => {
+                header.flags = Flags::BRINGS;
+                self.out.message(header, &brought.encode(&meta.encode()), payload);
+            }
+        }
     }
 
     /// Asks the worker to drop an async call.
@@ -272,10 +308,7 @@ impl ParentSession {
 }
 
 fn received(message: Message<'_>) -> Received {
-    match message.body {
-        Body::Inline => Received::from_slice(message.meta),
-        Body::Streamed { head, blobs } => Received::from_parts(head, blobs),
-    }
+    Received::of(message.body, message.meta).with_brought(message.brought)
 }
 
 /// Messages of the protocol itself are small; nothing in them may be large.

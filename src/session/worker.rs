@@ -2,7 +2,7 @@
 
 use super::meta::{CallMeta, MAX_SLOTS};
 use super::violation::Violation;
-use crate::wire::{Body, Header, Kind, Message, Welcome};
+use crate::wire::{Body, Brought, Header, Kind, Message, Welcome};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -27,8 +27,18 @@ impl State {
 #[derive(Debug)]
 pub(crate) enum WorkerEvent<'a> {
     Welcome(Box<Welcome>),
-    Call { slot: u16, id: u64, meta: CallMeta, args: &'a [u8], body: Body },
-    Cancel { slot: u16, id: u64 },
+    Call {
+        slot: u16,
+        id: u64,
+        meta: CallMeta,
+        args: &'a [u8],
+        body: Body,
+        brought: Option<Box<Brought>>,
+    },
+    Cancel {
+        slot: u16,
+        id: u64,
+    },
     Shutdown,
 }
 
@@ -60,7 +70,8 @@ impl WorkerSession {
                 }
                 let (meta, args) =
                     CallMeta::split(message.meta).ok_or(Violation::Malformed(kind))?;
-                Ok(WorkerEvent::Call { slot, id, meta, args, body: message.body })
+                let (body, brought) = (message.body, message.brought);
+                Ok(WorkerEvent::Call { slot, id, meta, args, body, brought })
             }
             (Kind::Cancel, State::Running) => Ok(WorkerEvent::Cancel { slot, id }),
             // A parent may give up on a worker that is still initializing.

@@ -10,8 +10,8 @@ use super::exit_code::note as note_exit_code;
 use super::fault::{Fault, PanicReport};
 use super::panic::catch;
 use crate::wire::{
-    BYTES_BLOB, BYTES_INLINE, Budget, DecodeLimits, EncodeError, Payload, PayloadBuilder, Received,
-    decode_from,
+    BYTES_BLOB, BYTES_INLINE, Budget, DecodeLimits, EncodeError, Handles, Payload, PayloadBuilder,
+    Received, decode_from, with_handles,
 };
 
 /// The encoded arguments of one call, or of the calls of a chunk in a row.
@@ -24,6 +24,8 @@ pub struct Args<'a> {
     decoding: Option<(&'static str, &'static str)>,
     /// Nobody else does: these arguments are inside a future.
     guard: bool,
+    /// What came along with them.
+    handles: Handles,
 }
 
 /// Arguments that own what they decode from, for a future to keep.
@@ -39,15 +41,29 @@ impl OwnedArgs {
     }
 
     pub fn args(&mut self) -> Args<'_> {
+        let handles = self.received.take_handles();
         let (input, blobs) = self.received.parts();
-        Args { guard: true, ..Args::new(input, blobs, &self.limits) }
+        Args { guard: true, handles, ..Args::new(input, blobs, &self.limits) }
     }
 }
 
 impl<'a> Args<'a> {
     pub(crate) fn new(input: &'a [u8], blobs: &'a mut [Vec<u8>], limits: &DecodeLimits) -> Self {
         let budget = Budget::new(limits, input.len());
-        Args { input, blobs: blobs.iter_mut(), budget, decoding: None, guard: false }
+        let blobs = blobs.iter_mut();
+        Args { input, blobs, budget, decoding: None, guard: false, handles: None }
+    }
+
+    /// The same, with these handles.
+    pub(super) fn with(self, handles: Handles) -> Self {
+        Args { handles, ..self }
+    }
+
+    /// The same, with what came along.
+    pub(crate) fn of(received: &'a mut Received, limits: &DecodeLimits) -> Self {
+        let handles = received.take_handles();
+        let (input, blobs) = received.parts();
+        Args { handles, ..Args::new(input, blobs, limits) }
     }
 
     /// The next argument, as a value of its own. `Vec<u8>` and [`Bytes`] are
@@ -90,13 +106,15 @@ impl<'a> Args<'a> {
     #[inline]
     fn value<T: Deserialize<'a>>(&mut self, name: &'static str) -> Result<T, Fault> {
         self.decoding = Some((name, type_name::<T>()));
+        let mut decode =
+            || with_handles(&mut self.handles, || decode_from(&mut self.input, &mut self.budget));
         let decoded = if self.guard {
-            match catch(|| decode_from(&mut self.input, &mut self.budget)) {
+            match catch(decode) {
                 Ok(decoded) => decoded,
                 Err(panic) => return Err(self.blame(&Output::default(), panic)),
             }
         } else {
-            decode_from(&mut self.input, &mut self.budget)
+            decode()
         };
         self.decoding = None;
         decoded.map_err(|e| arg_fault::<T>(name, &e.to_string()))
@@ -181,8 +199,15 @@ pub(super) fn encode_owned<T: Serialize + 'static>(
     value: T,
     out: &mut PayloadBuilder,
 ) -> Result<(), EncodeError> {
-    let mut slot = Some(value);
-    let any: &mut dyn Any = &mut slot;
+    encode_slot(&mut Some(value), out)
+}
+
+/// What is moved is taken out of the slot.
+fn encode_slot<T: Serialize + 'static>(
+    slot: &mut Option<T>,
+    out: &mut PayloadBuilder,
+) -> Result<(), EncodeError> {
+    let any: &mut dyn Any = slot;
     if let Some(bytes) = any.downcast_mut::<Option<Vec<u8>>>() {
         out.owned_bytes(Bytes::from(bytes.take().unwrap_or_default()));
         Ok(())
@@ -190,11 +215,47 @@ pub(super) fn encode_owned<T: Serialize + 'static>(
         out.owned_bytes(bytes.take().unwrap_or_default());
         Ok(())
     } else {
-        match &slot {
+        match slot {
             Some(value) => out.value(value),
             None => Ok(()),
         }
     }
+}
+
+/// Why a value cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Encode(String),
+    /// So many bytes.
+    TooLarge(u64),
+}
+
+/// Encodes one value by itself; what has no encoded form, or one of more than `max` bytes, is given
+/// back, with the reason.
+pub(crate) fn encode_or_return<T: Serialize + 'static>(
+    value: T,
+    max: u64,
+) -> Result<Payload, (T, Refused)> {
+    if let Some(len) = moved_len(&value).filter(|len| *len > max) {
+        return Err((value, Refused::TooLarge(len)));
+    }
+    let mut slot = Some(value);
+    let mut out = PayloadBuilder::default();
+    let encoded = encode_slot(&mut slot, &mut out).map_err(|e| Refused::Encode(e.to_string()));
+    let len = out.len() as u64;
+    match (encoded, slot) {
+        (Err(why), Some(value)) => Err((value, why)),
+        (Ok(()), Some(value)) if len > max => Err((value, Refused::TooLarge(len))),
+        (Ok(()), _) => Ok(out.finish()),
+        (Err(_), None) => unreachable!("what is moved is encoded"),
+    }
+}
+
+/// The length of a value that is moved, not encoded.
+pub(crate) fn moved_len<T: 'static>(value: &T) -> Option<u64> {
+    let any: &dyn Any = value;
+    let vec = any.downcast_ref::<Vec<u8>>().map(Vec::len);
+    vec.or_else(|| any.downcast_ref::<Bytes>().map(Bytes::len)).map(|len| len as u64)
 }
 
 /// Where a body's result goes.
@@ -223,6 +284,7 @@ impl Output {
     #[inline]
     pub fn put<T: Serialize + 'static>(&mut self, value: T) -> Result<(), Fault> {
         let (head, blobs) = (self.builder.head.len(), self.builder.blobs.len());
+        let attached = self.builder.attached.len();
         self.encoding = Some(type_name::<T>());
         note_exit_code(&value);
         let result = if self.guard {
@@ -237,6 +299,7 @@ impl Output {
         result.map_err(|e| {
             self.builder.head.truncate(head);
             self.builder.blobs.truncate(blobs);
+            self.builder.attached.truncate(attached);
             Fault::ResultEncode { type_name: type_name::<T>().to_owned(), reason: e.to_string() }
         })
     }
@@ -258,6 +321,7 @@ impl Output {
     pub(crate) fn reset(&mut self) {
         self.builder.head.clear();
         self.builder.blobs.clear();
+        self.builder.attached.clear();
         self.encoding = None;
     }
 
@@ -294,8 +358,7 @@ pub(crate) fn decode_output<R: DeserializeOwned + 'static>(
     mut received: Received,
     limits: &DecodeLimits,
 ) -> Result<R, Fault> {
-    let (input, blobs) = received.parts();
-    let mut args = Args::new(input, blobs, limits);
+    let mut args = Args::of(&mut received, limits);
     let value = caught(&mut args).map_err(|fault| *fault)?;
     if !args.is_empty() {
         return Err(arg_fault::<R>("result", "bytes are left over after it"));

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::task::Context;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::{Args, Output, OwnedArgs, decode_output, encode_owned};
+use super::args::{Args, Output, OwnedArgs, decode_output};
+use super::args_encoder::ArgsEncoder;
 use super::context::{Current, with_current};
 use super::entry::{Body, Entry};
 use super::fault::Fault;
-use crate::wire::{DecodeLimits, EncodeError, Payload, PayloadBuilder, Received};
+use crate::wire::{DecodeLimits, Payload, Received};
 
 /// Marks calls of blocking tasks: one at a time in a worker.
 #[derive(Debug, Clone, Copy)]
@@ -107,11 +108,10 @@ impl<R: DeserializeOwned + 'static> Call<R, Blocking> {
     pub fn run_here(self) -> R {
         let entry = self.entry;
         let mut received = Received::from(self.expect_payload());
-        let (input, blobs) = received.parts();
         let Body::Blocking(run) = entry.body else { unreachable!("the kind says blocking") };
         let mut out = Output::new();
         let limits = DecodeLimits::default();
-        let mut args = Args::new(input, blobs, &limits);
+        let mut args = Args::of(&mut received, &limits);
         let done = with_current(Current::local(), || run(&mut args, &mut out));
         expect_done(entry, done);
         expect_done(entry, decode_output(Received::from(out.into_encoded().0), &limits))
@@ -136,6 +136,46 @@ impl<R: DeserializeOwned + 'static> Call<R, Async> {
     }
 }
 
+/// A call of which nothing comes back, for another process of this program to run.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct CallParts {
+    id: u32,
+    head: Vec<u8>,
+    blobs: Vec<Vec<u8>>,
+}
+
+impl CallParts {
+    /// Why it cannot be, in words, if its arguments have no encoded form, or take handles along.
+    pub(crate) fn of(call: Call<(), Blocking>) -> Result<Self, String> {
+        let name = call.entry.name;
+        let payload = call.payload.map_err(|e| {
+            format!("argument `{}` of {name} cannot be encoded: {}", e.param, e.reason)
+        })?;
+        if !payload.attached().is_empty() {
+            return Err(format!("{name} is given queues, descriptors or the like"));
+        }
+        // Tasks have their numbers once that is there.
+        super::registry().map_err(|e| e.to_string())?;
+        let id = call.entry.id().ok_or_else(|| format!("{name} is not registered"))?;
+        let blobs = payload.blobs().iter().map(|blob| blob.to_vec()).collect();
+        Ok(CallParts { id, head: payload.head().to_vec(), blobs })
+    }
+
+    /// Runs it on this thread.
+    pub(crate) fn run(self) -> Result<(), Fault> {
+        let unknown = || Fault::ArgDecode {
+            what: "a call".to_owned(),
+            reason: "this program has no such task".to_owned(),
+        };
+        let registry = super::registry().map_err(|_| unknown())?;
+        let entry = registry.get(self.id).ok_or_else(unknown)?;
+        let Body::Blocking(run) = entry.body else { return Err(unknown()) };
+        let mut received = Received::from_parts(self.head, self.blobs);
+        let mut args = Args::of(&mut received, &DecodeLimits::default());
+        with_current(Current::local(), || run(&mut args, &mut Output::new()))
+    }
+}
+
 impl<R, K> fmt::Debug for Call<R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
@@ -150,44 +190,14 @@ impl<R, K> fmt::Debug for Call<R, K> {
 #[derive(Debug)]
 pub struct CallEncoder {
     entry: &'static Entry,
-    builder: PayloadBuilder,
-    failure: Option<Box<EncodeFailure>>,
+    args: ArgsEncoder,
 }
 
 impl CallEncoder {
     #[inline]
     #[must_use]
     pub fn new(entry: &'static Entry) -> Self {
-        CallEncoder { entry, builder: PayloadBuilder::default(), failure: None }
-    }
-
-    #[inline]
-    pub fn owned<T: Serialize + 'static>(&mut self, param: &'static str, value: T) {
-        let result = encode_owned(value, &mut self.builder);
-        self.note(param, result);
-    }
-
-    #[inline]
-    pub fn borrowed<T: Serialize + ?Sized>(&mut self, param: &'static str, value: &T) {
-        let result = self.builder.value(value);
-        self.note(param, result);
-    }
-
-    pub fn str(&mut self, param: &'static str, value: &str) {
-        self.bytes(param, value.as_bytes());
-    }
-
-    pub fn bytes(&mut self, _param: &'static str, value: &[u8]) {
-        self.builder.borrowed_bytes(value);
-    }
-
-    #[inline]
-    fn note(&mut self, param: &'static str, result: Result<(), EncodeError>) {
-        if let Err(e) = result
-            && self.failure.is_none()
-        {
-            self.failure = Some(Box::new(EncodeFailure { param, reason: e.to_string() }));
-        }
+        CallEncoder { entry, args: ArgsEncoder::default() }
     }
 
     #[inline]
@@ -196,11 +206,23 @@ impl CallEncoder {
         R: DeserializeOwned + Send + 'static,
         K: TaskKind,
     {
-        let payload = match self.failure {
-            None => Ok(self.builder.finish()),
-            Some(failure) => Err(failure),
-        };
-        Call { entry: self.entry, payload, kind: PhantomData }
+        Call { entry: self.entry, payload: self.args.finish(), kind: PhantomData }
+    }
+}
+
+impl Deref for CallEncoder {
+    type Target = ArgsEncoder;
+
+    #[inline]
+    fn deref(&self) -> &ArgsEncoder {
+        &self.args
+    }
+}
+
+impl DerefMut for CallEncoder {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut ArgsEncoder {
+        &mut self.args
     }
 }
 
@@ -263,7 +285,7 @@ pub trait AsyncTask: Sized {
 /// [`Task`] or an [`AsyncTask`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a call of a registered task",
-    note = "mark the function `#[procpool::task]` and call it, or put `#[procpool::task]` on `impl Task for {Self}`"
+    note = "mark the function `#[procpool::task]` and call it (in its own body its name is the plain function: make the call in another), or put `#[procpool::task]` on `impl Task for {Self}`"
 )]
 pub trait IntoCall {
     /// What the call returns.

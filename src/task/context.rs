@@ -28,11 +28,13 @@ pub(crate) struct Current {
     pub(crate) id: u64,
     pub(crate) attempt: u32,
     pub(crate) deadline: Option<Instant>,
+    /// Its future is dropped before its end.
+    pub(crate) dropped: bool,
 }
 
 impl Current {
     pub(crate) fn local() -> Self {
-        Current { slot: 0, task: u32::MAX, id: 0, attempt: 1, deadline: None }
+        Current { slot: 0, task: u32::MAX, id: 0, attempt: 1, deadline: None, dropped: false }
     }
 }
 
@@ -95,10 +97,12 @@ impl Context {
 
     /// Whether the caller no longer wants the result. A blocking task that looks
     /// now and then can end early and so keep its worker; one that does not is
-    /// killed with it once the pool's grace is over.
+    /// killed with it once the pool's grace is over. In destructors of an async task that is dropped because of that it
+    /// is true, too.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        SERVICES.get().is_some_and(|s| s.is_cancelled(self.current.slot, self.current.id))
+        let Current { slot, id, dropped, .. } = self.current;
+        dropped || SERVICES.get().is_some_and(|s| s.is_cancelled(slot, id))
     }
 }
 

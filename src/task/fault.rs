@@ -45,6 +45,22 @@ impl PanicReport {
 }
 
 impl Fault {
+    /// What is wrong with a value that was decoded here.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Fault::ArgDecode { what, reason } => format!("{what}: {reason}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// The same without what could not be decoded.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Fault::ArgDecode { reason, .. } => reason,
+            other => other.words(),
+        }
+    }
+
     /// The same with every text cut to a length that fits a frame.
     pub(crate) fn bounded(mut self) -> Self {
         match &mut self {

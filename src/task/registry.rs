@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::entry::{Entry, Registration};
+use super::fnv::Fnv;
 
 /// The numbered table.
 #[derive(Debug)]
@@ -65,21 +66,6 @@ pub(crate) fn registry() -> Result<&'static Registry, RegistryError> {
         .get_or_init(|| Registry::build(inventory::iter::<Registration>().map(|r| r.0).collect()))
         .as_ref()
         .map_err(Clone::clone)
-}
-
-/// FNV-1a: fixed across builds and platforms, unlike std's hasher.
-struct Fnv(u64);
-
-impl Fnv {
-    fn new() -> Self {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().chain(&[0xff]) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }
 
 #[cfg(test)]

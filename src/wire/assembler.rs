@@ -5,6 +5,7 @@
 //! their own, so that a large byte string is never copied after the kernel
 //! handed it over.
 
+use super::attached::Brought;
 use super::error::WireError;
 use super::frame::{Flags, HEADER_LEN, Header, Kind, MAX_INLINE};
 
@@ -22,6 +23,19 @@ pub(crate) struct Message<'a> {
     /// The bytes of the frame that began the message, without its preamble.
     pub(crate) meta: &'a [u8],
     pub(crate) body: Body,
+    /// What was given along with it.
+    pub(crate) brought: Option<Box<Brought>>,
+}
+
+impl<'a> Message<'a> {
+    #[inline]
+    fn new(header: Header, meta: &'a [u8], body: Body) -> Result<Self, WireError> {
+        if header.flags.has(Flags::BRINGS) {
+            let (brought, meta) = Brought::split(meta).ok_or(WireError::Brought)?;
+            return Ok(Message { header, meta, body, brought: Some(Box::new(brought)) });
+        }
+        Ok(Message { header, meta, body, brought: None })
+    }
 }
 
 /// The streamed rest of a message.
@@ -70,6 +84,28 @@ impl Assembler {
             max_message,
             advise,
         }
+    }
+
+    /// Whether the last byte received ended a message that was handed out.
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.start == self.buf.len() && self.stream.is_none()
+    }
+
+    /// The bytes of what was begun and not handed out; `None` if some of it was streamed
+    /// and is in a place of its own.
+    pub(crate) fn unfinished(&self) -> Option<&[u8]> {
+        self.stream.is_none().then(|| &self.buf[self.start..])
+    }
+
+    /// The next message's header, if that message is one frame and all there.
+    pub(crate) fn whole_frame(&self) -> Option<Header> {
+        if self.stream.is_some() {
+            return None;
+        }
+        let rest = &self.buf[self.start..];
+        let header = Header::decode(rest.first_chunk::<HEADER_LEN>()?).ok()?;
+        let one = header.kind != Kind::Data && !header.flags.has(Flags::STREAM);
+        (one && rest.len() - HEADER_LEN >= header.len as usize).then_some(header)
     }
 
     /// Messages longer than this are refused from now on.
@@ -152,13 +188,14 @@ impl Assembler {
                     self.lent = stream.meta;
                     let mut parts = stream.parts.into_iter();
                     let head = parts.next().unwrap_or_default();
-                    return Ok(Some(Message {
-                        header: stream.header,
-                        meta: &self.lent,
-                        body: Body::Streamed { head, blobs: parts.collect() },
-                    }));
+                    let body = Body::Streamed { head, blobs: parts.collect() };
+                    return Message::new(stream.header, &self.lent, body).map(Some);
                 }
                 if stream.in_frame > 0 {
+                    if self.start < self.buf.len() {
+                        // Of the next part: what is there may not pile up.
+                        continue;
+                    }
                     return Ok(None);
                 }
             }
@@ -192,7 +229,7 @@ impl Assembler {
                 self.stream = Some(stream);
                 continue;
             }
-            return Ok(Some(Message { header, meta: &self.buf[from..to], body: Body::Inline }));
+            return Message::new(header, &self.buf[from..to], Body::Inline).map(Some);
         }
     }
 }
@@ -346,6 +383,21 @@ mod tests {
                 assert_eq!(whole, expected, "step {step}, message {}", got.0);
                 assert_eq!(got.3, sample.3.blobs(), "step {step}, message {}", got.0);
             }
+        }
+    }
+
+    #[test]
+    fn a_data_frame_may_hold_several_parts() {
+        let mut preamble = 300u32.to_le_bytes().to_vec();
+        preamble.extend(std::iter::repeat_n(1u64.to_le_bytes(), 300).flatten());
+        let mut header = Header::new(Kind::Value, 0, 1, preamble.len());
+        header.flags = Flags::STREAM;
+        let data = Header::new(Kind::Data, 0, 1, 300);
+        let bytes = [&header.encode()[..], &preamble, &data.encode(), &[7; 300]].concat();
+        for step in [1, 7, bytes.len()] {
+            let got = received(&bytes, step, 300).unwrap();
+            assert_eq!(got.len(), 1, "step {step}");
+            assert_eq!((&got[0].2[..], got[0].3.len()), (&[7][..], 299));
         }
     }
 

@@ -21,4 +21,6 @@ pub(crate) enum WireError {
     UnexpectedData,
     #[error("a second streamed message began inside the first")]
     NestedStream,
+    #[error("the list of what is given along with a message is malformed")]
+    Brought,
 }

@@ -52,11 +52,25 @@ pub(crate) enum Kind {
     Shutdown = 12,
     /// Worker → parent: exiting as asked.
     Goodbye = 13,
+    /// Between the ends of a pipe: a value.
+    Message = 14,
+    /// Between the ends of a pipe: bytes that are no value.
+    Bytes = 15,
+    /// Worker → parent: a call that brought handles has begun, and has them.
+    Took = 16,
+    /// Between a process and the hub: something is said of an object, or by it.
+    Note = 17,
+    /// Between a process and the hub: who holds an object.
+    Manage = 18,
+    /// Between a process and a manager: it asks for something.
+    Request = 19,
+    /// Between a process and a manager: what that has come to.
+    Reply = 20,
 }
 
 impl Kind {
     fn from_u8(value: u8) -> Result<Self, WireError> {
-        const ALL: [Kind; 13] = [
+        const ALL: [Kind; 20] = [
             Kind::Hello,
             Kind::Welcome,
             Kind::Ready,
@@ -70,12 +84,24 @@ impl Kind {
             Kind::Data,
             Kind::Shutdown,
             Kind::Goodbye,
+            Kind::Message,
+            Kind::Bytes,
+            Kind::Took,
+            Kind::Note,
+            Kind::Manage,
+            Kind::Request,
+            Kind::Reply,
         ];
-        (value as usize)
-            .checked_sub(1)
-            .and_then(|i| ALL.get(i))
-            .copied()
-            .ok_or(WireError::Kind(value))
+        const BY_NUMBER: [Option<Kind>; 32] = {
+            let mut kinds = [None; 32];
+            let mut i = 0;
+            while i < ALL.len() {
+                kinds[ALL[i] as usize] = Some(ALL[i]);
+                i += 1;
+            }
+            kinds
+        };
+        BY_NUMBER.get(usize::from(value)).copied().flatten().ok_or(WireError::Kind(value))
     }
 }
 
@@ -89,7 +115,9 @@ impl Flags {
     pub(crate) const STREAM: Flags = Flags(1);
     /// A [`Kind::Ready`] frame of a worker whose initializer failed.
     pub(crate) const FAILED: Flags = Flags(2);
-    const ALL: u8 = 3;
+    /// Something is given along with the message; the frame begins with a list of it.
+    pub(crate) const BRINGS: Flags = Flags(4);
+    const ALL: u8 = 7;
 
     pub(crate) fn has(self, other: Flags) -> bool {
         self.0 & other.0 != 0
@@ -178,7 +206,7 @@ mod tests {
     fn every_spoiled_byte_before_slot_and_id_is_noticed() {
         let good = Header::new(Kind::Value, 3, 9, 100).encode();
         for (at, value) in
-            [(0, 0), (0, 0xff), (1, 0), (1, 14), (1, 255), (2, 4), (3, 1), (6, 1), (7, 1)]
+            [(0, 0), (0, 0xff), (1, 0), (1, 31), (1, 255), (2, 8), (3, 1), (6, 1), (7, 1)]
         {
             let mut bad = good;
             bad[at] = value;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::attached::Brought;
 use super::budget::DecodeLimits;
 
 pub(crate) const PROTOCOL_VERSION: u32 = 1;
@@ -64,8 +65,12 @@ pub(crate) struct Welcome {
     pub(crate) files: Option<u64>,
     /// The initializer: its task id and encoded arguments.
     pub(crate) initializer: Option<(u32, Vec<u8>)>,
+    /// What is given along with the initializer's arguments.
+    pub(crate) initializer_brings: Option<Brought>,
     pub(crate) parent_name: String,
     pub(crate) parent_pid: u32,
+    /// Its place in the hub, as that writes it; empty if it has none.
+    pub(crate) ticket: Vec<u8>,
     /// Of a process that runs one task and ends; `None` for a worker.
     pub(crate) process: Option<ProcessRole>,
 }

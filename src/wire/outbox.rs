@@ -24,6 +24,8 @@ pub(crate) struct Outbox {
     written: usize,
     control_begun: bool,
     spare: Vec<u8>,
+    /// Bytes not written yet.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -46,12 +48,18 @@ impl Outbox {
         self.segments.is_empty() && self.control.is_empty()
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) fn len(&self) -> usize {
+        self.left
+    }
+
     /// Queues one message; `header`'s length and stream flag are set here.
     #[inline]
     pub(crate) fn message(&mut self, mut header: Header, meta: &[u8], payload: &Payload) {
         let head = payload.head();
         if payload.blobs().is_empty() && meta.len() + head.len() <= MAX_INLINE {
             header.len = (meta.len() + head.len()) as u32;
+            self.left += HEADER_LEN + meta.len() + head.len();
             let buf = self.frames();
             buf.extend_from_slice(&header.encode());
             buf.extend_from_slice(meta);
@@ -61,11 +69,28 @@ impl Outbox {
         }
     }
 
+    /// Queues a message that is one frame: at most [`MAX_INLINE`] bytes.
+    #[inline]
+    pub(crate) fn frame(&mut self, mut header: Header, body: &[u8]) {
+        debug_assert!(body.len() <= MAX_INLINE);
+        header.len = body.len() as u32;
+        self.left += HEADER_LEN + body.len();
+        let buf = self.frames();
+        buf.extend_from_slice(&header.encode());
+        buf.extend_from_slice(body);
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Outbox { spare: std::mem::take(&mut self.spare), ..Outbox::default() };
+    }
+
     #[cold]
     fn stream(&mut self, mut header: Header, meta: &[u8], payload: &Payload) {
         let preamble = stream_preamble(payload);
         header.flags = header.flags.with(Flags::STREAM);
         header.len = (preamble.len() + meta.len()) as u32;
+        self.left += HEADER_LEN + preamble.len() + meta.len();
         let buf = self.frames();
         buf.extend_from_slice(&header.encode());
         buf.extend_from_slice(&preamble);
@@ -75,6 +100,7 @@ impl Outbox {
             while !rest.is_empty() {
                 let bytes = rest.split_to(rest.len().min(MAX_DATA));
                 let header = Header::new(Kind::Data, header.slot, header.id, bytes.len()).encode();
+                self.left += HEADER_LEN + bytes.len();
                 self.segments.push_back(Segment::Data { header, bytes });
             }
         }
@@ -82,6 +108,7 @@ impl Outbox {
 
     /// Queues a frame that overtakes everything not yet begun.
     pub(crate) fn control(&mut self, header: Header) {
+        self.left += HEADER_LEN;
         self.control.extend_from_slice(&header.encode());
     }
 
@@ -136,6 +163,7 @@ impl Outbox {
     /// `n` bytes of what [`Outbox::slices`] gave were written.
     pub(crate) fn advance(&mut self, n: usize) {
         self.written += n;
+        self.left -= n;
         if self.control_begun {
             if self.written < self.control.len() {
                 return;

@@ -1,11 +1,18 @@
 //! Encoded values: a short head of postcard bytes, and byte strings that are
 //! moved whole instead of being copied into it.
 
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::assembler::Body;
+use super::attached::{Attached, Brought, Guard, Handles};
 use super::small::{INLINE, SmallBuf};
 use super::strict;
+use crate::sys::Handle;
 
 /// Byte strings of at least this length travel beside the head, uncopied.
 pub(crate) const BLOB_MIN: usize = 16 * 1024;
@@ -22,8 +29,21 @@ pub(crate) enum EncodeError {
 pub(crate) struct Payload {
     head: Head,
     // One word for what most payloads do not have.
-    #[allow(clippy::box_collection)]
-    blobs: Option<Box<Vec<Bytes>>>,
+    beside: Option<Box<Beside>>,
+}
+
+/// What of a payload is not in its head.
+#[derive(Debug, Clone, Default)]
+struct Beside {
+    blobs: Vec<Bytes>,
+    attached: Vec<Attached>,
+}
+
+impl Beside {
+    fn new(blobs: Vec<Bytes>, attached: Vec<Attached>) -> Option<Box<Self>> {
+        let any = !blobs.is_empty() || !attached.is_empty();
+        any.then(|| Box::new(Beside { blobs, attached }))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +62,7 @@ struct Short {
 
 impl Payload {
     pub(crate) fn empty() -> Self {
-        Payload { head: Head::Inline(Short { bytes: [0; INLINE], len: 0 }), blobs: None }
+        Payload { head: Head::Inline(Short { bytes: [0; INLINE], len: 0 }), beside: None }
     }
 
     pub(crate) fn from_slice(bytes: &[u8]) -> Self {
@@ -53,30 +73,21 @@ impl Payload {
         } else {
             Head::Heap(Bytes::copy_from_slice(bytes))
         };
-        Payload { head, blobs: None }
+        Payload { head, beside: None }
     }
 
     /// Most payloads are made here: short heads are moved as they are.
     #[inline]
-    fn from_small(head: SmallBuf, blobs: Vec<Bytes>) -> Self {
+    fn from_small(head: SmallBuf, blobs: Vec<Bytes>, attached: Vec<Attached>) -> Self {
         let head = match head.into_parts() {
             Ok((len, bytes)) => Head::Inline(Short { bytes, len }),
             Err(heap) => Head::Heap(Bytes::from(heap)),
         };
-        let blobs = if blobs.is_empty() { None } else { Some(Box::new(blobs)) };
-        Payload { head, blobs }
+        Payload { head, beside: Beside::new(blobs, attached) }
     }
 
     pub(crate) fn from_parts(head: Vec<u8>, blobs: Vec<Bytes>) -> Self {
-        let mut payload = if head.len() <= INLINE {
-            Self::from_slice(&head)
-        } else {
-            Payload { head: Head::Heap(Bytes::from(head)), blobs: None }
-        };
-        if !blobs.is_empty() {
-            payload.blobs = Some(Box::new(blobs));
-        }
-        payload
+        Self::from_bytes(Bytes::from(head), blobs, Vec::new())
     }
 
     #[inline]
@@ -87,12 +98,12 @@ impl Payload {
         }
     }
 
-    pub(crate) fn from_bytes(head: Bytes, blobs: Vec<Bytes>) -> Self {
-        let blobs = if blobs.is_empty() { None } else { Some(Box::new(blobs)) };
+    pub(crate) fn from_bytes(head: Bytes, blobs: Vec<Bytes>, attached: Vec<Attached>) -> Self {
+        let beside = Beside::new(blobs, attached);
         if head.len() <= INLINE {
-            return Payload { blobs, ..Self::from_slice(&head) };
+            return Payload { beside, ..Self::from_slice(&head) };
         }
-        Payload { head: Head::Heap(head), blobs }
+        Payload { head: Head::Heap(head), beside }
     }
 
     /// Appends the head to `out`: a short one with a copy of fixed size, which
@@ -119,7 +130,26 @@ impl Payload {
 
     #[inline]
     pub(crate) fn blobs(&self) -> &[Bytes] {
-        self.blobs.as_deref().map_or(&[], Vec::as_slice)
+        self.beside.as_deref().map_or(&[], |beside| &beside.blobs)
+    }
+
+    /// What it takes along that is not bytes.
+    #[inline]
+    pub(crate) fn attached(&self) -> &[Attached] {
+        self.beside.as_deref().map_or(&[], |beside| &beside.attached)
+    }
+
+    /// Whether it takes handles along.
+    pub(crate) fn has_handles(&self) -> bool {
+        self.attached().iter().any(|attached| matches!(attached, Attached::Handle(_)))
+    }
+
+    /// Lets go of the handles: whoever it was for has them. True if there were any.
+    pub(crate) fn drop_handles(&mut self) -> bool {
+        let Some(beside) = &mut self.beside else { return false };
+        let all = beside.attached.len();
+        beside.attached.retain(|attached| !matches!(attached, Attached::Handle(_)));
+        beside.attached.len() < all
     }
 
     /// Bytes it occupies on the wire, headers aside.
@@ -134,8 +164,29 @@ impl Payload {
 #[derive(Debug)]
 pub(crate) struct Received {
     head: ReceivedHead,
-    #[allow(clippy::box_collection)]
-    blobs: Option<Box<Vec<Vec<u8>>>>,
+    // One word for what most messages do not have.
+    beside: Option<Box<ReceivedBeside>>,
+}
+
+#[derive(Debug, Default)]
+struct ReceivedBeside {
+    blobs: Vec<Vec<u8>>,
+    /// What was given along with it and not fetched yet.
+    brought: Option<Box<Brought>>,
+    handles: Handles,
+    /// The objects in it, and holds on them.
+    objects: Vec<u64>,
+    guards: Guards,
+}
+
+/// Dropped with the message.
+#[derive(Default)]
+struct Guards(Vec<Guard>);
+
+impl std::fmt::Debug for Guards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} guards", self.0.len())
+    }
 }
 
 #[derive(Debug)]
@@ -153,12 +204,85 @@ impl Received {
         } else {
             ReceivedHead::Heap(bytes.to_vec())
         };
-        Received { head, blobs: None }
+        Received { head, beside: None }
     }
 
     pub(crate) fn from_parts(head: Vec<u8>, blobs: Vec<Vec<u8>>) -> Self {
-        let blobs = if blobs.is_empty() { None } else { Some(Box::new(blobs)) };
-        Received { head: ReceivedHead::Heap(head), blobs }
+        let beside = (!blobs.is_empty())
+            .then(|| Box::new(ReceivedBeside { blobs, ..ReceivedBeside::default() }));
+        Received { head: ReceivedHead::Heap(head), beside }
+    }
+
+    /// The value of a message whose fixed fields were taken off, leaving `rest`.
+    #[inline]
+    pub(crate) fn of(body: Body, rest: &[u8]) -> Self {
+        match body {
+            Body::Inline => Received::from_slice(rest),
+            Body::Streamed { head, blobs } => Received::from_parts(head, blobs),
+        }
+    }
+
+    /// To be sent on as it came; `hold` takes a hold on an object that came along with it.
+    pub(crate) fn into_payload(self, hold: impl Fn(u64) -> Attached) -> Payload {
+        let mut payload = match self.head {
+            ReceivedHead::Inline { len, bytes } => {
+                Payload { head: Head::Inline(Short { bytes, len }), beside: None }
+            }
+            ReceivedHead::Heap(head) => Payload::from_bytes(head.into(), Vec::new(), Vec::new()),
+        };
+        if let Some(beside) = self.beside {
+            let handles = beside.handles.into_iter().flat_map(|handles| *handles);
+            // What is missing is missed by whoever decodes it.
+            let mut attached: Vec<_> =
+                handles.flatten().map(|handle| Attached::Handle(Arc::new(handle))).collect();
+            attached.extend(beside.objects.into_iter().map(hold));
+            payload.beside =
+                Beside::new(beside.blobs.into_iter().map(Bytes::from).collect(), attached);
+        }
+        payload
+    }
+
+    /// The same, with what was given along with it.
+    #[inline]
+    pub(crate) fn with_brought(mut self, brought: Option<Box<Brought>>) -> Self {
+        if brought.is_some() {
+            self.beside.get_or_insert_default().brought = brought;
+        }
+        self
+    }
+
+    /// How many handles were given along with it and are not fetched yet.
+    pub(crate) fn brought_handles(&self) -> usize {
+        let brought = self.beside.as_ref().and_then(|beside| beside.brought.as_ref());
+        brought.map_or(0, |brought| brought.handles.len())
+    }
+
+    /// Fetches what was given along with it; a handle that cannot be had is an error of the
+    /// decoding.
+    #[inline]
+    pub(crate) fn claim(&mut self, from: &impl Giver) {
+        if let Some(beside) = &mut self.beside
+            && let Some(brought) = beside.brought.take()
+        {
+            beside.claim(*brought, from);
+        }
+    }
+
+    /// The objects that came with it.
+    pub(crate) fn objects(&self) -> &[u64] {
+        self.beside.as_deref().map_or(&[], |beside| &beside.objects)
+    }
+
+    /// Whether handles came with it.
+    #[inline]
+    pub(crate) fn has_handles(&self) -> bool {
+        self.beside.as_ref().is_some_and(|beside| beside.handles.is_some())
+    }
+
+    /// The handles that came with it.
+    #[inline]
+    pub(crate) fn take_handles(&mut self) -> Handles {
+        self.beside.as_mut().and_then(|beside| beside.handles.take())
     }
 
     /// The head and the blobs, for decoding out of them.
@@ -168,14 +292,63 @@ impl Received {
             ReceivedHead::Inline { len, bytes } => &bytes[..usize::from(*len)],
             ReceivedHead::Heap(bytes) => bytes,
         };
-        (head, self.blobs.as_deref_mut().map_or(&mut [], Vec::as_mut_slice))
+        (head, self.beside.as_deref_mut().map_or(&mut [], |beside| &mut beside.blobs))
     }
 }
 
+impl ReceivedBeside {
+    #[cold]
+    fn claim(&mut self, brought: Brought, from: &impl Giver) {
+        self.guards.0.extend(brought.objects.iter().map(|id| from.guard(*id)));
+        self.objects = brought.objects;
+        // All of them, though one may fail: nobody else will.
+        let handles: VecDeque<_> =
+            brought.handles.into_iter().map(|t| from.take(t).map_err(|e| e.to_string())).collect();
+        self.handles = (!handles.is_empty()).then(|| Box::new(handles));
+    }
+}
+
+/// Whoever sent a message, as the one from whom what goes along with it is fetched.
+pub(crate) trait Giver {
+    /// The handle with this token.
+    fn take(&self, token: u64) -> io::Result<Handle>;
+
+    /// Takes over the hold that the sender had put on an object for us.
+    fn guard(&self, object: u64) -> Guard;
+}
+
+/// For a value that stays in this process: nothing is copied that nobody else holds.
 impl From<Payload> for Received {
     fn from(payload: Payload) -> Self {
-        let blobs = payload.blobs().iter().map(|b| b.to_vec()).collect();
-        Received::from_parts(payload.head().to_vec(), blobs)
+        let head = match payload.head {
+            Head::Inline(Short { bytes, len }) => ReceivedHead::Inline { len, bytes },
+            Head::Heap(bytes) => ReceivedHead::Heap(bytes.into()),
+        };
+        let beside = payload.beside.map(|beside| {
+            let mut handles = VecDeque::new();
+            let mut guards = Guards::default();
+            let mut objects = Vec::new();
+            for attached in beside.attached {
+                match attached {
+                    Attached::Handle(handle) => handles.push_back(match Arc::try_unwrap(handle) {
+                        Ok(handle) => Ok(handle),
+                        Err(shared) => shared.try_clone().map_err(|e| e.to_string()),
+                    }),
+                    Attached::Object(name, hold) => {
+                        objects.push(name.id);
+                        guards.0.push(Box::new(hold));
+                    }
+                }
+            }
+            Box::new(ReceivedBeside {
+                blobs: beside.blobs.into_iter().map(Vec::from).collect(),
+                brought: None,
+                objects,
+                guards,
+                handles: (!handles.is_empty()).then(|| Box::new(handles)),
+            })
+        });
+        Received { head, beside }
     }
 }
 
@@ -184,11 +357,13 @@ impl From<Payload> for Received {
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     out: &mut SmallBuf,
+    attached: &mut Vec<Attached>,
 ) -> Result<(), EncodeError> {
-    let start = out.len();
-    let done = strict::encode(value, Append(out));
+    let (start, before) = (out.len(), attached.len());
+    let done = strict::encode(value, Append(out), attached);
     if done.is_err() {
         out.truncate(start);
+        attached.truncate(before);
     }
     done
 }
@@ -228,6 +403,7 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
 pub(crate) struct PayloadBuilder {
     pub(crate) head: SmallBuf,
     pub(crate) blobs: Vec<Bytes>,
+    pub(crate) attached: Vec<Attached>,
 }
 
 /// How a byte string is marked in the head.
@@ -243,7 +419,7 @@ impl PayloadBuilder {
 
     #[inline]
     pub(crate) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        encode_into(value, &mut self.head)
+        encode_into(value, &mut self.head, &mut self.attached)
     }
 
     /// A byte string that is ours to give away.
@@ -273,6 +449,6 @@ impl PayloadBuilder {
 
     #[inline]
     pub(crate) fn finish(self) -> Payload {
-        Payload::from_small(self.head, self.blobs)
+        Payload::from_small(self.head, self.blobs, self.attached)
     }
 }

@@ -6,26 +6,81 @@
 //! refuses that. It also keeps the words of a `Serialize` implementation that fails,
 //! which postcard's error has no room for.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::ser::{self, Error as _, Serialize, Serializer};
 
+use super::attached::{self, Attached};
 use super::payload::EncodeError;
 
-/// Encodes `value` with postcard into `flavor`.
+/// Encodes `value` with postcard into `flavor`; what it takes along is added to `attached`.
 #[inline]
 pub(super) fn encode<T: Serialize + ?Sized, F: postcard::ser_flavors::Flavor<Output = ()>>(
     value: &T,
     flavor: F,
+    attached: &mut Vec<Attached>,
 ) -> Result<(), EncodeError> {
-    let words = Cell::new(None);
-    postcard::serialize_with_flavor(&Checked { value, words: &words }, flavor)
-        .map_err(|e| EncodeError::Refused(words.take().unwrap_or_else(|| e.to_string())))
+    let words = Words {
+        reason: Cell::new(None),
+        before: if attached.is_empty() { (0, 0) } else { counts(attached) },
+        attached: RefCell::default(),
+    };
+    let done = postcard::serialize_with_flavor(&Checked { value, words: &words }, flavor)
+        .map_err(|e| EncodeError::Refused(words.reason.take().unwrap_or_else(|| e.to_string())));
+    let more = words.attached.into_inner();
+    if !more.is_empty() {
+        attached.extend(more);
+    }
+    done
 }
 
-/// Where the reason goes on its way through postcard.
-type Words = Cell<Option<String>>;
+/// What goes past postcard: the reason of a refusal, and what is not bytes.
+struct Words {
+    reason: Cell<Option<String>>,
+    /// Handles and objects of the values before in the same message.
+    before: (usize, usize),
+    attached: RefCell<Vec<Attached>>,
+}
+
+/// Handles, and objects.
+fn counts(attached: &[Attached]) -> (usize, usize) {
+    let handles = attached.iter().filter(|a| matches!(a, Attached::Handle(_))).count();
+    (handles, attached.len() - handles)
+}
+
+impl Words {
+    #[cold]
+    fn attach<S: Serializer>(&self, inner: S) -> Result<S::Ok, Refusal<S::Error>> {
+        let Some(offered) = attached::offered() else {
+            return Err(Refusal::Own(format!(
+                "only procpool itself may use the name {}",
+                attached::NAME
+            )));
+        };
+        let mut all = self.attached.borrow_mut();
+        let (handles, objects) = counts(&all);
+        let full = match &offered {
+            Attached::Handle(_) => self.before.0 + handles == attached::MAX_HANDLES,
+            Attached::Object(..) => self.before.1 + objects == attached::MAX_OBJECTS,
+        };
+        if full {
+            return Err(Refusal::Own(format!(
+                "one message carries at most {} descriptors and {} queues and the like",
+                attached::MAX_HANDLES,
+                attached::MAX_OBJECTS
+            )));
+        }
+        let written = match &offered {
+            Attached::Handle(_) => inner.serialize_u8(attached::HANDLE),
+            Attached::Object(name, _) => {
+                inner.serialize_newtype_struct(attached::NAME, &(attached::OBJECT, name))
+            }
+        };
+        all.push(offered);
+        written.map_err(Refusal::Inner)
+    }
+}
 
 /// A value, or a part of one, to be serialized by way of [`Strict`].
 struct Checked<'a, T: ?Sized> {
@@ -39,7 +94,7 @@ impl<T: Serialize + ?Sized> Serialize for Checked<'_, T> {
         self.value.serialize(Strict { inner, words: self.words }).map_err(|refusal| match refusal {
             Refusal::Inner(error) => error,
             Refusal::Own(words) => {
-                self.words.set(Some(words));
+                self.words.reason.set(Some(words));
                 S::Error::custom("")
             }
         })
@@ -140,6 +195,9 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, Self::Error> {
+        if name == attached::NAME {
+            return self.words.attach(self.inner);
+        }
         let value = Checked { value, words: self.words };
         self.inner.serialize_newtype_struct(name, &value).map_err(Refusal::Inner)
     }
@@ -338,7 +396,8 @@ mod tests {
 
     fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
         let mut out = SmallBuf::default();
-        super::super::payload::encode_into(value, &mut out).map_err(|e| e.to_string())?;
+        super::super::payload::encode_into(value, &mut out, &mut Vec::new())
+            .map_err(|e| e.to_string())?;
         Ok(out.as_slice().to_vec())
     }
 
@@ -412,7 +471,9 @@ mod tests {
         }
         let mut out = SmallBuf::default();
         out.push(7);
-        let error = super::super::payload::encode_into(&[Some((1, Fails))], &mut out).unwrap_err();
+        let error =
+            super::super::payload::encode_into(&[Some((1, Fails))], &mut out, &mut Vec::new())
+                .unwrap_err();
         assert!(error.to_string().ends_with("an error: the cat is on the keyboard"), "{error}");
         assert_eq!(out.as_slice(), [7], "what was there stays");
     }

@@ -75,6 +75,8 @@ impl Audit {
             // Nothing if none are asked for; else the files that the names are read from
             // stay mapped.
             let _ = std::backtrace::Backtrace::capture().to_string();
+            // Windows keeps a handle to the directory of names.
+            drop(procpool::SharedMemory::create_unique(1));
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 if let Ok(pool) = procpool::ProcessPool::builder().workers(1).build().await {

@@ -20,6 +20,7 @@ impl Local {
     /// Registers the socket with the current runtime.
     pub(crate) fn new(socket: Socket) -> io::Result<Self> {
         sys::set_nonblocking(socket.as_fd(), true)?;
+        sys::refuse_handles(socket.as_fd());
         Ok(Local(UnixStream::from_std(socket.into())?))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::net::windows::named_pipe::NamedPipeServer;
 use tokio::sync::mpsc;
 
 use crate::link::transport::{ReadHalf, Transport, WriteHalf};
@@ -127,31 +128,37 @@ impl PipeWriter {
     }
 }
 
+/// Starts writing at the beginning of `slices`: one operation takes one buffer, so short
+/// pieces go together.
+pub(super) fn write_some(
+    pipe: &NamedPipeServer,
+    slices: &[IoSlice<'_>],
+    gathered: &mut Vec<u8>,
+) -> io::Result<usize> {
+    let Some(first) = slices.iter().find(|s| !s.is_empty()) else { return Ok(0) };
+    if first.len() >= GATHER_MAX || first.len() == slices.iter().map(|s| s.len()).sum::<usize>() {
+        return pipe.try_write(&first[..first.len().min(WRITE_MAX)]);
+    }
+    gathered.clear();
+    for slice in slices {
+        if gathered.len() + slice.len() > WRITE_MAX {
+            break;
+        }
+        gathered.extend_from_slice(slice);
+    }
+    pipe.try_write(gathered)
+}
+
 impl WriteHalf for PipeWriter {
     type Handle<'a> = HandleRef<'a>;
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.check_connected()?;
-        self.shared.server.pipe().try_write(&bytes[..bytes.len().min(WRITE_MAX)])
+        self.try_write_vectored(&[IoSlice::new(bytes)])
     }
 
     fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Some(first) = slices.iter().find(|s| !s.is_empty()) else { return Ok(0) };
-        if first.len() >= GATHER_MAX {
-            return self.try_write(first);
-        }
-        // One operation takes one buffer: short pieces go together.
-        let mut gathered = std::mem::take(&mut self.gathered);
-        gathered.clear();
-        for slice in slices {
-            if gathered.len() + slice.len() > WRITE_MAX {
-                break;
-            }
-            gathered.extend_from_slice(slice);
-        }
-        let written = self.try_write(&gathered);
-        self.gathered = gathered;
-        written
+        self.check_connected()?;
+        write_some(self.shared.server.pipe(), slices, &mut self.gathered)
     }
 
     fn write_now(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

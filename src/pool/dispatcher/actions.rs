@@ -113,7 +113,8 @@ impl Shared {
         // The word in the block must say "waiting" before the worker can see
         // the frame.
         worker.block.queue(slot, id);
-        worker.link.with_session(|session| session.call(slot, id, meta, &job.payload));
+        let brings = worker.courier.bring(&job.payload);
+        worker.link.with_session(|s| s.call(slot, id, meta, &job.payload, brings.as_ref()));
         if log::is_heard(LevelFilter::TRACE) {
             let (task, worker) = (job.entry.name, worker.name.clone());
             let span = job.extra.as_ref().and_then(|extra| extra.span.clone());

@@ -12,6 +12,9 @@ impl Shared {
             return;
         }
         let key = worker.key;
+        for event in events.iter_mut() {
+            event.claim(&worker.courier);
+        }
         let mut effects = Effects::default();
         let mut core = self.lock();
         let ended = events
@@ -71,7 +74,9 @@ impl Shared {
                     effects.faults.push((job, fault));
                 }
             }
-            ParentEvent::Items { id, .. } | ParentEvent::Progress { id, .. }
+            ParentEvent::Items { id, .. }
+            | ParentEvent::Progress { id, .. }
+            | ParentEvent::HandlesTaken { id }
                 if !core.scheduler.is_at(key, id) => {}
             ParentEvent::Items { id, count, last, mut results } => {
                 if last && core.retry_item(key, id, &mut results, now) {
@@ -120,6 +125,17 @@ impl Shared {
                     }
                 }
             }
+            ParentEvent::HandlesTaken { id } => {
+                // Whoever holds the other ends is to see the worker close its own. What may be
+                // begun again must have them again.
+                if let Some((_, request, _)) = core.scheduler.job(id)
+                    && request.retries == 0
+                    && let Some(job) = core.scheduler.job_mut(id)
+                {
+                    job.payload.drop_handles();
+                }
+                worker.courier.flush();
+            }
             ParentEvent::Progress { id, done, total } => {
                 if let Some(Job { extra: Some(extra), .. }) = core.scheduler.job_mut(id)
                     && let Some(progress) = &extra.progress
@@ -128,7 +144,13 @@ impl Shared {
                 }
             }
             ParentEvent::HelloAccepted => {
-                let welcome = Welcome { name: worker.name.clone(), ..self.welcome.clone() };
+                let initializer = self.initializer.as_ref();
+                let welcome = Welcome {
+                    name: worker.name.clone(),
+                    initializer_brings: initializer
+                        .and_then(|(args, _)| worker.courier.bring(args)),
+                    ..self.welcome.clone()
+                };
                 match worker.welcome(&welcome) {
                     Ok(()) => {
                         let limit = self.config.start_timeout.map(|t| t.as_nanos() as u64);
@@ -145,7 +167,7 @@ impl Shared {
                 let result = match result {
                     // It runs code of the user's, to decode the result and to show
                     // its error.
-                    Ok(value) => self.init_check.as_ref().map_or(Ok(()), |check| {
+                    Ok(value) => self.initializer.as_ref().map_or(Ok(()), |(_, check)| {
                         catch(|| check(value)).unwrap_or_else(|panic| {
                             let (message, ..) = panic.into_parts();
                             Err(start_error(format!(
@@ -306,6 +328,9 @@ impl Watcher for Shared {
             _ => debug!(parent: None, process.name = worker, process.pid = pid, %reason, "worker ended"),
         });
         // Before anybody who waits hears of the end.
+        if let Some(seat) = &worker.seat {
+            seat.ended();
+        }
         worker.log.ended();
         let obituary = Arc::new(obituary);
         self.act(|core| {

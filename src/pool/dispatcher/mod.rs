@@ -39,7 +39,7 @@ use crate::process::{
 use crate::session::{CallMeta, ParentEvent};
 use crate::sys;
 use crate::task::{Fault, catch};
-use crate::wire::{Hello, Received, Welcome};
+use crate::wire::{Hello, Payload, Received, Welcome};
 
 use events::token;
 
@@ -62,7 +62,7 @@ pub(super) struct Shared {
     hello: Hello,
     welcome: Welcome,
     spec: Arc<LaunchSpec>,
-    init_check: Option<InitCheck>,
+    initializer: Option<(Payload, InitCheck)>,
     supervisor: &'static Supervisor,
     runtime: tokio::runtime::Handle,
     /// Who hears what workers log.
@@ -127,7 +127,8 @@ pub(super) struct Parts {
     pub(super) hello: Hello,
     pub(super) welcome: Welcome,
     pub(super) spec: LaunchSpec,
-    pub(super) init_check: Option<InitCheck>,
+    /// Its arguments, and what looks at its result.
+    pub(super) initializer: Option<(Payload, InitCheck)>,
     pub(super) supervisor: &'static Supervisor,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) epoch: Instant,
@@ -161,7 +162,7 @@ impl Shared {
             hello: parts.hello,
             welcome: parts.welcome,
             spec: Arc::new(parts.spec),
-            init_check: parts.init_check,
+            initializer: parts.initializer,
             supervisor: parts.supervisor,
             runtime: parts.runtime,
             listener: log::listener(),

@@ -10,6 +10,9 @@ impl Worker {
     pub(super) fn run_once(&mut self, end: &mut WorkerEnd) -> Result<i32, Stop> {
         let OwnedCall { slot, id, meta, args, entry } = self.first_call(end)?;
         self.block.begin(slot, id);
+        if args.has_handles() {
+            self.took(slot, id)?;
+        }
         tracing::info!(target: "procpool", task = entry.name, "process calls its task");
         let result = self
             .run_alone(entry, args, current(slot, id, meta))
@@ -21,9 +24,14 @@ impl Worker {
                 1
             }
         };
-        let mut out = lock(&self.out);
         // Where nobody is left to read it, it still ends as it should.
-        let _ = answer(&mut out, slot, id, false, result.map(Encoded)).and_then(|()| out.flush());
+        let leaves_handles = result.as_ref().is_ok_and(Payload::has_handles);
+        let answered = answer(&self.out, &self.courier, slot, id, false, result.map(Encoded))
+            .and_then(|()| lock(&self.out).flush());
+        if leaves_handles && answered.is_ok() && !HandleChannel::GIVEN {
+            // The parent fetches them out of this process, and says when it has.
+            let _ = self.first_call(end);
+        }
         Ok(code)
     }
 
@@ -31,12 +39,13 @@ impl Worker {
         loop {
             while let Some(message) = self.assembler.next()? {
                 match self.session.handle(message)? {
-                    WorkerEvent::Call { slot, id, meta, args, body } => {
+                    WorkerEvent::Call { slot, id, meta, args, body, brought } => {
                         let Some(entry) = self.registry.get(meta.task) else {
                             self.refuse(slot, id, meta.task)?;
                             continue;
                         };
-                        return Ok(OwnedCall { slot, id, meta, args: received(args, body), entry });
+                        let args = received(args, body, brought, &self.courier);
+                        return Ok(OwnedCall { slot, id, meta, args, entry });
                     }
                     WorkerEvent::Shutdown => return Err(Stop::Shutdown),
                     WorkerEvent::Cancel { .. } => {}

@@ -80,6 +80,12 @@ pub(crate) fn accept_interrupts() {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
 }
 
+/// Has SIGINT not end this process.
+pub(crate) fn refuse_interrupts() {
+    // SAFETY: a plain call.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
 /// Has `f` called when this process ends in order: when `main` returns or
 /// `std::process::exit` is called.
 pub(crate) fn at_exit(f: extern "C" fn()) {

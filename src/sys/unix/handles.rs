@@ -17,14 +17,14 @@ pub(crate) type HandleRef<'a> = BorrowedFd<'a>;
 
 /// Gives a type of ours the system's trait for what it holds.
 macro_rules! handle_access {
-    ($type:ty, $field:ident) => {
-        impl std::os::fd::AsFd for $type {
+    ($type:ty, $field:ident $(, $param:ident)*) => {
+        impl<$($param),*> std::os::fd::AsFd for $type {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
                 std::os::fd::AsFd::as_fd(&self.$field)
             }
         }
 
-        impl std::os::fd::AsRawFd for $type {
+        impl<$($param),*> std::os::fd::AsRawFd for $type {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
                 std::os::fd::AsRawFd::as_raw_fd(&self.$field)
             }

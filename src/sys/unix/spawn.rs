@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal};
 use super::platform::{collect, cpu_time, own_image, peek, process_handle, send_signal};
 use super::wait::Wait;
 use super::{ChildSocket, Handle, HandleRef};
+use crate::sys::persist::persist;
 use crate::sys::{RawExit, SpawnSpec, Spawned, Stream, Usage};
 
 /// A started child: who it is and what the parent holds of it.
@@ -60,7 +61,7 @@ pub(crate) fn spawn(spec: &SpawnSpec, socket: ChildSocket) -> io::Result<Spawned
     };
     command.args(&spec.args).stdin(Stdio::from(socket)).process_group(0);
     command.stdout(stdio(spec.stdout)).stderr(stdio(spec.stderr));
-    let mut child = command.spawn()?;
+    let mut child = persist(passes, || command.spawn())?;
     let pid = Pid::from_child(&child);
     let stdout = child.stdout.take().map(|pipe| OutputPipe(pipe.into()));
     let stderr = child.stderr.take().map(|pipe| OutputPipe(pipe.into()));
@@ -78,6 +79,13 @@ pub(crate) fn spawn(spec: &SpawnSpec, socket: ChildSocket) -> io::Result<Spawned
         super::set_nonblocking(pipe.0.as_fd(), true)?;
     }
     Ok(Spawned { child, stdout, stderr })
+}
+
+/// Whether a start may succeed a moment later: the file is being written by somebody (as one is that was just
+/// put there), or the system is short of processes or memory.
+fn passes(error: &io::Error) -> bool {
+    let busy = [libc::ETXTBSY, libc::EAGAIN, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| busy.contains(&code))
 }
 
 /// The reading end of what a child prints; never waits.

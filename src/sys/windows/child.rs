@@ -49,6 +49,9 @@ pub(crate) fn arm_group_death(_main: bool) -> io::Result<()> {
 /// Nothing to do: nobody can interrupt one process.
 pub(crate) fn accept_interrupts() {}
 
+/// Nothing to do, either.
+pub(crate) fn refuse_interrupts() {}
+
 /// Has `f` called when this process ends in order: when `main` returns.
 pub(crate) fn at_exit(f: extern "C" fn()) {
     unsafe extern "C" {

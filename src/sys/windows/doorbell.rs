@@ -42,6 +42,11 @@ impl Ringer {
         Ringer(handle)
     }
 
+    /// What a third process is to be sent.
+    pub(crate) fn handle(&self) -> HandleRef<'_> {
+        self.0.as_handle()
+    }
+
     pub(crate) fn ring(&self) {
         // SAFETY: the handle is open; one that is no event is refused.
         unsafe { SetEvent(self.0.as_raw_handle()) };

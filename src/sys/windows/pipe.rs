@@ -40,16 +40,17 @@ pub(crate) type HandleRef<'a> = BorrowedHandle<'a>;
 
 /// Gives a type of ours the system's trait for what it holds.
 macro_rules! handle_access {
-    ($type:ty, $field:ident) => {
-        impl std::os::windows::io::AsHandle for $type {
+    ($type:ty, $field:ident $(, $param:ident)*) => {
+        impl<$($param),*> std::os::windows::io::AsHandle for $type {
             fn as_handle(&self) -> std::os::windows::io::BorrowedHandle<'_> {
                 std::os::windows::io::AsHandle::as_handle(&self.$field)
             }
         }
 
-        impl std::os::windows::io::AsRawHandle for $type {
+        impl<$($param),*> std::os::windows::io::AsRawHandle for $type {
             fn as_raw_handle(&self) -> std::os::windows::io::RawHandle {
-                std::os::windows::io::AsRawHandle::as_raw_handle(&self.$field)
+                let handle = std::os::windows::io::AsHandle::as_handle(&self.$field);
+                std::os::windows::io::AsRawHandle::as_raw_handle(&handle)
             }
         }
     };
@@ -111,21 +112,31 @@ pub(crate) fn pair() -> io::Result<(Socket, ChildSocket)> {
 /// The first and only instance of a pipe with a name nobody can guess.
 pub(super) fn server(access: u32) -> io::Result<(OwnedHandle, String)> {
     let name = format!(r"\\.\pipe\procpool-{}", random_name()?);
+    Ok((instance(&name, access, true, 1)?, name))
+}
+
+/// One instance of at most so many of a pipe with that name.
+pub(super) fn instance(
+    name: &str,
+    access: u32,
+    is_first: bool,
+    most: u32,
+) -> io::Result<OwnedHandle> {
     let attributes = owner_only()?;
+    let first = if is_first { FILE_FLAG_FIRST_PIPE_INSTANCE } else { 0 };
     // SAFETY: the name ends with a zero, the attributes are valid during the call.
-    let pipe = unsafe {
+    owned(unsafe {
         CreateNamedPipeW(
-            wide(&name).as_ptr(),
-            access | FILE_FLAG_FIRST_PIPE_INSTANCE | FILE_FLAG_OVERLAPPED,
+            wide(name).as_ptr(),
+            access | first | FILE_FLAG_OVERLAPPED,
             PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-            1,
+            most,
             BUFFER,
             BUFFER,
             0,
             &attributes,
         )
-    };
-    Ok((owned(pipe)?, name))
+    })
 }
 
 /// Takes over what a call has opened.
@@ -273,7 +284,7 @@ pub(super) fn pseudo_self() -> HandleRef<'static> {
 }
 
 /// Gives another process a handle of ours; the number is valid there.
-fn duplicate_into(handle: HandleRef<'_>, process: HandleRef<'_>) -> io::Result<HANDLE> {
+pub(super) fn duplicate_into(handle: HandleRef<'_>, process: HandleRef<'_>) -> io::Result<HANDLE> {
     duplicate_raw(handle, process, 0, false)
 }
 

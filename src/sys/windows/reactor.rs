@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
 
@@ -28,13 +28,11 @@ pub(super) fn reactor() -> io::Result<Handle> {
     Ok(known.insert(handle).clone())
 }
 
-/// Repeats a read that would block, on a plain thread, until it gives something else
-/// or the time is over.
-pub(crate) fn read_until(
-    deadline: Instant,
-    pipe: &NamedPipeServer,
-    mut read: impl FnMut() -> io::Result<usize>,
-) -> io::Result<usize> {
+/// Polls on a plain thread until it is ready; `None` when the time comes first.
+pub(crate) fn park_until<R>(
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
+) -> Option<R> {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -43,16 +41,34 @@ pub(crate) fn read_until(
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
-        match read() {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read,
+        if let Poll::Ready(done) = poll(&mut Context::from_waker(&waker)) {
+            return Some(done);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if pipe.poll_read_ready(&mut Context::from_waker(&waker)).is_pending() {
-            std::thread::park_timeout(left);
+        match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            None => std::thread::park(),
+            Some(left) if left.is_zero() => return None,
+            Some(left) => std::thread::park_timeout(left),
         }
     }
+}
+
+/// Repeats a read that would block, on a plain thread, until it gives something else
+/// or the time is over.
+pub(crate) fn read_until(
+    deadline: Instant,
+    pipe: &NamedPipeServer,
+    mut read: impl FnMut() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let done = park_until(Some(deadline), |cx| {
+        loop {
+            match read() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+            if pipe.poll_read_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    });
+    done.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
 }

@@ -15,7 +15,10 @@ use std::ptr::{null, null_mut};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0};
+use windows_sys::Win32::Foundation::{
+    ERROR_COMMITMENT_LIMIT, ERROR_INTERNAL_ERROR, ERROR_NO_SYSTEM_RESOURCES,
+    ERROR_NOT_ENOUGH_MEMORY, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+};
 use windows_sys::Win32::Storage::FileSystem::GetFinalPathNameByHandleW;
 use windows_sys::Win32::System::Console::{
     GetConsoleCP, GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_OUTPUT_HANDLE,
@@ -40,6 +43,7 @@ use super::limits::memory;
 use super::output::{OutputPipe, output_pipe};
 use super::pipe::{Peer, duplicate, duplicate_for_child, owned, pseudo_self};
 use super::{ChildSocket, Handle, HandleRef};
+use crate::sys::persist::persist;
 use crate::sys::{RawExit, SpawnSpec, Spawned, Stream, Usage};
 
 /// A started child: who it is and what the parent holds of it.
@@ -88,21 +92,23 @@ pub(crate) fn spawn(spec: &SpawnSpec, socket: ChildSocket) -> io::Result<Spawned
     }
     // SAFETY: a zeroed structure is a valid one.
     let mut info: PROCESS_INFORMATION = unsafe { std::mem::zeroed() };
-    // SAFETY: all texts end with a zero, the environment with two; everything lives
-    // until the call returns.
-    check(unsafe {
-        CreateProcessW(
-            wide(&program).as_ptr(),
-            command_line.as_mut_ptr(),
-            null(),
-            null(),
-            1,
-            flags,
-            environment.as_ptr().cast(),
-            directory.as_ref().map_or(null(), |d| d.as_ptr()),
-            &raw const startup.StartupInfo,
-            &mut info,
-        )
+    persist(passes, || {
+        // SAFETY: all texts end with a zero, the environment with two; everything lives
+        // until the call returns.
+        check(unsafe {
+            CreateProcessW(
+                wide(&program).as_ptr(),
+                command_line.as_mut_ptr(),
+                null(),
+                null(),
+                1,
+                flags,
+                environment.as_ptr().cast(),
+                directory.as_ref().map_or(null(), |d| d.as_ptr()),
+                &raw const startup.StartupInfo,
+                &mut info,
+            )
+        })
     })?;
     let process = owned(info.hProcess)?;
     let thread = owned(info.hThread)?;
@@ -122,6 +128,18 @@ pub(crate) fn spawn(spec: &SpawnSpec, socket: ChildSocket) -> io::Result<Spawned
         return Err(io::Error::last_os_error());
     }
     Ok(Spawned { child, stdout: printed, stderr: complained })
+}
+
+/// Whether a start may succeed a moment later: the system is short of something, or (which Wine says of
+/// a process that did not come up in time) had an error of its own.
+fn passes(error: &io::Error) -> bool {
+    let short = [
+        ERROR_NOT_ENOUGH_MEMORY,
+        ERROR_NO_SYSTEM_RESOURCES,
+        ERROR_COMMITMENT_LIMIT,
+        ERROR_INTERNAL_ERROR,
+    ];
+    error.raw_os_error().is_some_and(|code| short.contains(&(code as u32)))
 }
 
 /// A handle that is signalled when this process ends, for a child to hold; it allows

@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 use procpool::{Error, ExitReason};
 use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_MORE_DATA, FILETIME, GetHandleInformation, GetLastError, HANDLE,
-    INVALID_HANDLE_VALUE, WAIT_TIMEOUT,
+    CloseHandle, ERROR_INTERNAL_ERROR, ERROR_MORE_DATA, FILETIME, GetHandleInformation,
+    GetLastError, HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_NAME_NORMALIZED, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_TYPE_CHAR,
@@ -368,7 +368,18 @@ fn in_job(job: &OwnedHandle) -> Vec<u32> {
 /// Starts a program, in a console process group of its own. After
 /// [`adopt_orphans`] it is in the job before it runs.
 pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    let child = command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_SUSPENDED).spawn()?;
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_SUSPENDED);
+    let mut spawned = command.spawn();
+    // Now and then a process of Wine's does not come up.
+    for _ in 0..10 {
+        match &spawned {
+            Err(e) if is_imitated() && e.raw_os_error() == Some(ERROR_INTERNAL_ERROR as i32) => {
+                spawned = command.spawn();
+            }
+            _ => break,
+        }
+    }
+    let child = spawned?;
     let process = child.as_raw_handle();
     // SAFETY: both handles are open.
     unsafe {

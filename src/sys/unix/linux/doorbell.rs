@@ -26,6 +26,11 @@ impl Doorbell {
         self.0.as_fd()
     }
 
+    /// What becomes readable.
+    pub(in crate::sys::unix) fn hears(&self) -> HandleRef<'_> {
+        self.0.as_fd()
+    }
+
     /// To be called when it was heard. Nothing is read: the other process could have
     /// made that wait.
     #[allow(clippy::unused_self, reason = "elsewhere it does something")]
@@ -35,6 +40,11 @@ impl Doorbell {
 impl Ringer {
     pub(crate) fn new(handle: Handle) -> Self {
         Ringer(handle)
+    }
+
+    /// What a third process is to be sent.
+    pub(crate) fn handle(&self) -> HandleRef<'_> {
+        self.0.as_fd()
     }
 
     pub(crate) fn ring(&self) {

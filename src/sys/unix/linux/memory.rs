@@ -1,12 +1,56 @@
 //! Files in memory that cannot change their size.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::Errno;
+
+/// Refuses more than this process may write to a file: the system would end it for the attempt.
+pub(super) fn check_file_limit(len: usize) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    match limit {
+        Some(limit) if limit < len as u64 => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{len} bytes of shared memory, where the limit of file sizes is {limit}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses more than the machine has: pages of such files belong to no process, so that for what is too much the
+/// system would end others. `now`: all of it is needed now, and not only an address for it.
+fn check_memory(len: usize, now: bool) -> io::Result<()> {
+    let has = if now && len >= LARGE { available() } else { None }.unwrap_or_else(|| {
+        let info = rustix::system::sysinfo();
+        let unit = u64::from(info.mem_unit.max(1));
+        (info.totalram as u64).saturating_add(info.totalswap as u64).saturating_mul(unit)
+    });
+    if len as u64 <= has {
+        return Ok(());
+    }
+    let words = format!("{len} bytes of shared memory, where the machine has {has}");
+    Err(io::Error::new(io::ErrorKind::OutOfMemory, words))
+}
+
+/// From here on it is worth asking how much can be had.
+const LARGE: usize = 64 << 20;
+/// Bytes that are had at once; short enough that a signal does not undo too much.
+const PIECE: u64 = 16 << 20;
+
+/// Bytes of memory that can be had without others being pushed out.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
 
 /// A zeroed file in memory that can neither shrink nor grow.
 pub(in crate::sys::unix) fn memory_file(name: &str, len: usize) -> io::Result<OwnedFd> {
+    check_file_limit(len)?;
+    check_memory(len, false)?;
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&fd, len as u64)?;
     rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
@@ -25,5 +69,108 @@ pub(in crate::sys::unix) fn check_memory_file(fd: BorrowedFd<'_>, len: usize) ->
             ),
         ));
     }
+    // It may have holes only: what it costs here is room for addresses.
+    check_memory(len, false)
+}
+
+/// A zeroed file in memory, which may be written until it is sealed. All of it is there: no access
+/// to it can fail later.
+pub(in crate::sys) fn unsealed(name: &str, len: usize) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    check_file_limit(len)?;
+    check_memory(len, true)?;
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let len = len as u64;
+    for at in (0..len).step_by(PIECE as usize) {
+        let piece = PIECE.min(len - at);
+        // Any signal interrupts it, also one whose handler has asked for the call to go on.
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(&fd, FallocateFlags::empty(), at, piece)
+        })?;
+    }
+    Ok((fd, None))
+}
+
+/// A file in memory that holds these bytes. Written, not mapped: so no page is cleared first, and none faults, which is
+/// half the time.
+pub(in crate::sys) fn unsealed_copy(name: &str, bytes: &[u8]) -> io::Result<Option<OwnedFd>> {
+    check_file_limit(bytes.len())?;
+    check_memory(bytes.len(), true)?;
+    let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    Ok(Some(file.into()))
+}
+
+/// How often a file is tried to be sealed that is busy.
+const SEALS: usize = 10;
+
+/// Nobody can write the file or change its length from now on.
+pub(in crate::sys) fn seal(fd: OwnedFd, _: Option<OwnedFd>) -> io::Result<OwnedFd> {
+    let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    // The kernel waits for some tenths of a second for pages that it has in its own hands (to move them, for
+    // instance), and gives up then, though nobody writes them.
+    for _ in 1..SEALS {
+        match rustix::fs::fcntl_add_seals(&fd, all) {
+            Err(Errno::BUSY) => {}
+            sealed => return Ok(sealed.map(|()| fd)?),
+        }
+    }
+    rustix::fs::fcntl_add_seals(&fd, all)?;
+    Ok(fd)
+}
+
+/// Refuses what another process gave, unless it is sealed, of that length, and all there. It can be
+/// mapped as it is.
+pub(in crate::sys) fn opens_as_is(fd: BorrowedFd<'_>, len: usize) -> io::Result<bool> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    let needed = SealFlags::WRITE | SealFlags::SHRINK;
+    match rustix::fs::fcntl_get_seals(fd) {
+        Ok(seals) if seals.contains(needed) => {}
+        Ok(seals) => return refuse(format!("memory that could be written or shrink: {seals:?}")),
+        Err(_) => return refuse("a file that cannot be sealed".to_owned()),
+    }
+    check_all_there(fd, len).map(|()| true)
+}
+
+/// Nobody can change the file's length from now on, and write it by what is mapped already alone.
+pub(in crate::sys) fn keep_to_write(fd: OwnedFd, _: Option<OwnedFd>) -> io::Result<OwnedFd> {
+    let all = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&fd, all)?;
+    Ok(fd)
+}
+
+/// Refuses what another process lent, unless it cannot shrink, is of that length, and all there.
+pub(in crate::sys) fn check_lent(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
+    check_memory_file(fd, len)?;
+    check_all_there(fd, len)
+}
+
+/// Refuses what has holes: one costs memory when it is read, so that a few bytes could become gigabytes.
+fn check_all_there(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    let stat = rustix::fs::fstat(fd)?;
+    if stat.st_size != len as i64 {
+        return refuse(format!("{} bytes of memory, {len} were said to come", stat.st_size));
+    }
+    if (stat.st_blocks as u64).saturating_mul(512) < len as u64 {
+        return refuse(format!("{len} bytes of memory, of which not all are there"));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_machine_has_is_refused_before_it_is_taken() {
+        for len in [1usize << 46, usize::MAX / 2] {
+            let errors = [memory_file("test", len).err(), unsealed("test", len).err()];
+            for error in errors {
+                let error = error.expect("no machine has so much");
+                assert_eq!(error.kind(), io::ErrorKind::OutOfMemory, "{error}");
+            }
+        }
+        assert!(available().is_some_and(|bytes| bytes > 0));
+    }
 }

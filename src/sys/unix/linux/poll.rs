@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
-use rustix::time::Timespec;
 
 use crate::sys::Ready;
+use crate::sys::unix::clock::timespec;
 use crate::sys::unix::{HandleRef, OutputPipe};
 
 /// One epoll set with a doorbell that other threads ring.
@@ -54,10 +54,7 @@ impl Poller {
     /// Waits at most `timeout` (for ever when `None`) and appends what is
     /// ready to `found`.
     pub(crate) fn wait(&self, timeout: Option<Duration>, found: &mut Vec<Ready>) -> io::Result<()> {
-        let timeout = timeout.map(|t| Timespec {
-            tv_sec: t.as_secs().min(i64::MAX as u64) as i64,
-            tv_nsec: i64::from(t.subsec_nanos()),
-        });
+        let timeout = timeout.map(timespec);
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),
             data: epoll::EventData::new_u64(0),

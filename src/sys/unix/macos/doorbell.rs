@@ -33,6 +33,11 @@ impl Doorbell {
         self.rings.as_fd()
     }
 
+    /// What becomes readable.
+    pub(in crate::sys::unix) fn hears(&self) -> HandleRef<'_> {
+        self.hears.as_fd()
+    }
+
     /// To be called when it was heard. Whether this end waits is nobody else's to say.
     pub(crate) fn hush(&self) {
         let mut rings = [0; 4096];
@@ -48,6 +53,11 @@ impl Doorbell {
 impl Ringer {
     pub(crate) fn new(handle: Handle) -> Self {
         Ringer(handle)
+    }
+
+    /// What a third process is to be sent.
+    pub(crate) fn handle(&self) -> HandleRef<'_> {
+        self.0.as_fd()
     }
 
     pub(crate) fn ring(&self) {

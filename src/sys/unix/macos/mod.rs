@@ -1,18 +1,32 @@
 //! What stands in for Linux's means on macOS. Compiled in CI, never run by us.
 
 mod advice;
+mod bell;
+mod clock;
 mod doorbell;
 mod memory;
+mod names;
 mod orphan;
 mod poll;
 mod process;
 mod socket;
 
 pub(crate) use advice::advise_huge;
+pub(crate) use bell::{Bell, Sleeper, bell};
+pub(crate) use clock::ticks;
 pub(crate) use doorbell::{Doorbell, Ringer};
+pub(in crate::sys) use memory::{
+    check_lent, keep_to_write, opens_as_is, seal, unsealed, unsealed_copy,
+};
 pub(super) use memory::{check_memory_file, memory_file};
+pub(crate) use names::{Name, remove_name, sweep_names};
+pub(in crate::sys) use names::{create_named, open_named};
 pub(crate) use orphan::{arm_group_death, arm_parent_death, own_process_handle};
 pub(crate) use poll::Poller;
 pub(crate) use process::resident_bytes;
 pub(super) use process::{collect, cpu_time, own_image, peek, process_handle, send_signal};
-pub(super) use socket::{RECV_HANDLES, SEND, keep_to_ourselves, socket_pair};
+pub(crate) use socket::{ADDRESS_FAMILIES, refuse_handles};
+pub(super) use socket::{
+    RECV_HANDLES, SEND, abstract_address, keep_to_ourselves, no_signal, peer, socket_pair,
+    stream_socket,
+};

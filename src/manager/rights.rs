@@ -1,0 +1,92 @@
+//! What a client may do.
+
+use std::sync::Arc;
+
+use super::fault::Fault;
+
+/// What a client of a manager may do; everything, by default.
+///
+/// # Examples
+/// ```
+/// use procpool::manager::Rights;
+///
+/// let reader = Rights::none().read_only().names(["prices", "rates"]);
+/// # let _ = reader;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rights {
+    create: bool,
+    write: bool,
+    shutdown: bool,
+    /// All, if none are given.
+    names: Option<Arc<[String]>>,
+}
+
+impl Rights {
+    /// Everything: also to end the manager.
+    #[must_use]
+    pub fn all() -> Self {
+        Rights { create: true, write: true, shutdown: true, names: None }
+    }
+
+    /// To use objects that it is given or finds by name, and no more.
+    #[must_use]
+    pub fn none() -> Self {
+        Rights { create: false, write: true, shutdown: false, names: None }
+    }
+
+    /// It may make objects, and give them names.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// It may only look at objects.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.write = false;
+        self
+    }
+
+    /// It may end the manager.
+    #[must_use]
+    pub fn shutdown(mut self, shutdown: bool) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// It may find only objects of these names.
+    #[must_use]
+    pub fn names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.names = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    pub(super) fn check_create(&self) -> Result<(), Fault> {
+        self.check(self.create, "make objects or name them")
+    }
+
+    pub(super) fn check_write(&self) -> Result<(), Fault> {
+        self.check(self.write, "change objects")
+    }
+
+    pub(super) fn check_shutdown(&self) -> Result<(), Fault> {
+        self.check(self.shutdown, "end it")
+    }
+
+    pub(super) fn check_name(&self, name: &str) -> Result<(), Fault> {
+        let known = self.names.as_ref().is_none_or(|names| names.iter().any(|one| one == name));
+        self.check(known, "find objects of that name")
+    }
+
+    fn check(&self, may: bool, what: &str) -> Result<(), Fault> {
+        if may { Ok(()) } else { Err(Fault::Denied(what.to_owned())) }
+    }
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Rights::all()
+    }
+}

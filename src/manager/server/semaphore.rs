@@ -1,0 +1,116 @@
+//! A semaphore, with a bound or without.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync;
+
+use super::object::{Outcome, Reply, Said, Served, Undo, parse, reply};
+use super::queue::take;
+use super::session::Session;
+use crate::manager::fault::Fault;
+use crate::manager::op::SemaphoreOp;
+use crate::sys::lock;
+
+pub(super) struct Semaphore {
+    permits: sync::Semaphore,
+    /// As many as there may be.
+    bound: usize,
+    /// How many each session has.
+    held: Mutex<HashMap<u64, usize>>,
+}
+
+impl Semaphore {
+    pub(super) fn new(permits: u32, bounded: bool) -> Self {
+        let bound = if bounded { permits as usize } else { sync::Semaphore::MAX_PERMITS };
+        Semaphore { permits: sync::Semaphore::new(permits as usize), bound, held: Mutex::default() }
+    }
+
+    fn own(self: &Arc<Self>, session: u64) -> Said {
+        *lock(&self.held).entry(session).or_default() += 1;
+        let semaphore = self.clone();
+        Said::with(reply(&()), Undo::new(move || semaphore.undo(session)))
+    }
+
+    /// Takes back one that did not get to who was to have it.
+    fn undo(&self, session: u64) {
+        let mut held = lock(&self.held);
+        match held.get_mut(&session) {
+            Some(1) => drop(held.remove(&session)),
+            Some(n) => *n -= 1,
+            // It came back with the others of its session.
+            None => return,
+        }
+        drop(held);
+        self.permits.add_permits(1);
+    }
+
+    /// Permits come back that the session has, or new ones.
+    fn release(&self, session: u64, n: usize) -> Result<(), Fault> {
+        let mut held = lock(&self.held);
+        let all: usize = held.values().sum();
+        let own = held.get(&session).copied().unwrap_or(0);
+        let new = n.saturating_sub(own);
+        let total = self.permits.available_permits().saturating_add(all).saturating_add(new);
+        if total > self.bound {
+            return Err(Fault::TooMany(format!("permits: there are {}", self.bound)));
+        }
+        match own.saturating_sub(n) {
+            0 => held.remove(&session),
+            left => held.insert(session, left),
+        };
+        drop(held);
+        self.permits.add_permits(n);
+        Ok(())
+    }
+
+    fn run(self: Arc<Self>, session: &Arc<Session>, op: SemaphoreOp) -> Outcome {
+        if !matches!(op, SemaphoreOp::Value)
+            && let Err(fault) = session.check_write()
+        {
+            return Err(fault).into();
+        }
+        let by = session.id;
+        match op {
+            SemaphoreOp::Acquire | SemaphoreOp::TryAcquire if take(&self.permits) => {
+                self.own(by).into()
+            }
+            SemaphoreOp::TryAcquire => Reply::Err(Fault::Busy).into(),
+            SemaphoreOp::Acquire => Outcome::later(async move {
+                match self.permits.acquire().await {
+                    Ok(permit) => permit.forget(),
+                    Err(_) => return Said::from(Err(Fault::Closed)),
+                }
+                self.own(by)
+            }),
+            SemaphoreOp::Release(n) => {
+                self.release(by, n as usize).and_then(|()| reply(&())).into()
+            }
+            SemaphoreOp::Forget => {
+                let mut held = lock(&self.held);
+                match held.get_mut(&by) {
+                    Some(1) => drop(held.remove(&by)),
+                    Some(n) => *n -= 1,
+                    None => return Reply::Err(Fault::NotHeld("a permit".to_owned())).into(),
+                }
+                reply(&()).into()
+            }
+            SemaphoreOp::Value => reply(&(self.permits.available_permits() as u64)).into(),
+        }
+    }
+}
+
+impl Served for Semaphore {
+    fn call(self: Arc<Self>, session: &Arc<Session>, op: &[u8]) -> Outcome {
+        match parse(op) {
+            Ok(op) => self.run(session, op),
+            Err(fault) => Err(fault).into(),
+        }
+    }
+
+    fn left(&self, session: u64) {
+        if let Some(n) = lock(&self.held).remove(&session) {
+            self.permits.add_permits(n);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! All objects of a manager, and who keeps them.
+//!
+//! An object lives as long as somebody has it: a session that was given it, a value that refers to it, a name, or a
+//! ticket under which it is on its way from one process to another. All of those are counted by `Arc`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::object::Served;
+use super::session::Session;
+use crate::manager::fault::Fault;
+use crate::manager::op::{Kind, Ref, Stats};
+use crate::sys::lock;
+
+/// How long what a process has passed on waits for who is to have it, once that process is gone.
+const LINGER: Duration = Duration::from_secs(60);
+/// How long what a client had waits for it when the connection over the network is lost.
+const RETURN: Duration = Duration::from_secs(30);
+/// Objects on their way, and those that arrived before it was said that they are, of one session.
+pub(super) const MAX_TICKETS: usize = 1 << 16;
+const MAX_NAMES: usize = 1 << 16;
+pub(super) const MAX_NAME: usize = 1024;
+
+pub(in crate::manager) fn random() -> u128 {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).unwrap_or_else(|e| panic!("no random numbers: {e}"));
+    u128::from_le_bytes(bytes)
+}
+
+/// An object, and how it is called.
+pub(in crate::manager) struct Entry {
+    pub(super) id: u64,
+    key: u128,
+    pub(super) kind: Kind,
+    pub(super) object: Arc<dyn Served>,
+    store: Weak<Store>,
+    maker: Arc<AtomicU64>,
+}
+
+impl Entry {
+    pub(super) fn reference(&self) -> Ref {
+        Ref { id: self.id, key: self.key, kind: self.kind }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:016x}", self.kind.name(), self.id)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.maker.fetch_sub(1, Ordering::Relaxed);
+        if let Some(store) = self.store.upgrade() {
+            lock(&store.objects).remove(&self.id);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Tickets {
+    /// By object and number.
+    on_their_way: HashMap<(u64, u64), OnItsWay>,
+    /// Redeemed before it was said that there is one.
+    redeemed: HashMap<(u64, u64), Instant>,
+    /// How many are on their way of each session.
+    counts: HashMap<u64, usize>,
+}
+
+impl Tickets {
+    fn uncount(&mut self, by: u64) {
+        if let Some(count) = self.counts.get_mut(&by) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&by);
+            }
+        }
+    }
+}
+
+struct OnItsWay {
+    /// Kept.
+    _entry: Arc<Entry>,
+    by: u64,
+    until: Option<Instant>,
+}
+
+/// Everything a manager has.
+pub(in crate::manager) struct Store {
+    /// Which manager this is: no two are alike.
+    pub(in crate::manager) instance: u128,
+    objects: Mutex<HashMap<u64, Weak<Entry>>>,
+    names: Mutex<BTreeMap<String, Arc<Entry>>>,
+    tickets: Mutex<Tickets>,
+    /// What clients had whose connections were lost, and for how long.
+    lingering: Mutex<HashMap<u64, (Arc<Entry>, Instant)>>,
+    next: AtomicU64,
+    pub(super) connections: AtomicU64,
+    pub(super) requests: AtomicU64,
+    /// Set when the manager ends.
+    ending: watch::Sender<bool>,
+}
+
+impl Store {
+    pub(in crate::manager) fn new() -> Arc<Self> {
+        Arc::new(Store {
+            instance: random(),
+            objects: Mutex::default(),
+            names: Mutex::default(),
+            tickets: Mutex::default(),
+            lingering: Mutex::default(),
+            next: AtomicU64::new(1),
+            connections: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            ending: watch::Sender::new(false),
+        })
+    }
+
+    pub(super) fn next_number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new object; `maker` counts those of one client.
+    pub(super) fn add(
+        self: &Arc<Self>,
+        kind: Kind,
+        object: Arc<dyn Served>,
+        maker: &Arc<AtomicU64>,
+    ) -> Arc<Entry> {
+        maker.fetch_add(1, Ordering::Relaxed);
+        let (id, key) = (self.next_number(), random());
+        let (store, maker) = (Arc::downgrade(self), maker.clone());
+        let entry = Arc::new(Entry { id, key, kind, object, store, maker });
+        lock(&self.objects).insert(id, Arc::downgrade(&entry));
+        entry
+    }
+
+    /// An object that somebody has the key to.
+    fn find(&self, id: u64, key: u128) -> Option<Arc<Entry>> {
+        let entry = lock(&self.objects).get(&id)?.upgrade()?;
+        (entry.key == key).then_some(entry)
+    }
+
+    /// A session passes an object on.
+    pub(super) fn send(&self, entry: &Arc<Entry>, ticket: u64, by: u64) -> Result<(), Fault> {
+        let mut tickets = lock(&self.tickets);
+        if tickets.redeemed.remove(&(entry.id, ticket)).is_some() {
+            return Ok(());
+        }
+        let count = tickets.counts.entry(by).or_default();
+        if *count >= MAX_TICKETS {
+            let what = "objects on their way between processes".to_owned();
+            return Err(Fault::Limit { what, max: MAX_TICKETS as u64 });
+        }
+        *count += 1;
+        let one = OnItsWay { _entry: entry.clone(), by, until: None };
+        let replaced = tickets.on_their_way.insert((entry.id, ticket), one);
+        if let Some(one) = &replaced {
+            tickets.uncount(one.by);
+        }
+        drop(tickets);
+        drop(replaced);
+        Ok(())
+    }
+
+    /// An object arrives.
+    pub(super) fn redeem(&self, id: u64, key: u128, ticket: u64) -> Result<Arc<Entry>, Fault> {
+        let entry = self.find(id, key).ok_or(Fault::NoObject)?;
+        if ticket == 0 {
+            return Ok(entry);
+        }
+        let mut tickets = lock(&self.tickets);
+        let one = tickets.on_their_way.remove(&(id, ticket));
+        match &one {
+            Some(one) => tickets.uncount(one.by),
+            None if tickets.redeemed.len() < MAX_TICKETS => {
+                tickets.redeemed.insert((id, ticket), Instant::now());
+            }
+            None => {}
+        }
+        drop(tickets);
+        drop(one);
+        Ok(entry)
+    }
+
+    /// A session has ended: what it has sent waits for a while.
+    pub(super) fn left(&self, session: u64) {
+        let until = Instant::now() + LINGER;
+        for one in lock(&self.tickets).on_their_way.values_mut().filter(|one| one.by == session) {
+            one.until = Some(until);
+        }
+    }
+
+    /// Keeps these for a while.
+    pub(super) fn linger(&self, entries: impl Iterator<Item = Arc<Entry>>) {
+        let until = Instant::now() + RETURN;
+        let mut lingering = lock(&self.lingering);
+        for entry in entries {
+            // Dropping the same entry a second time frees nothing.
+            lingering.insert(entry.id, (entry, until));
+        }
+    }
+
+    /// Forgets what has been on its way for too long, and what nobody came back for.
+    pub(super) fn sweep(&self, now: Instant) {
+        let mut lingering = lock(&self.lingering);
+        let gone: Vec<_> = lingering.extract_if(|_, (_, until)| *until <= now).collect();
+        drop(lingering);
+        drop(gone);
+        let mut late = Vec::new();
+        let mut tickets = lock(&self.tickets);
+        let over = |one: &OnItsWay| one.until.is_some_and(|until| until <= now);
+        late.extend(tickets.on_their_way.extract_if(|_, one| over(one)));
+        late.iter().for_each(|(_, one)| tickets.uncount(one.by));
+        tickets.redeemed.retain(|_, at| now.saturating_duration_since(*at) < LINGER);
+        drop(tickets);
+    }
+
+    pub(super) fn publish(&self, name: &str, entry: &Arc<Entry>) -> Result<(), Fault> {
+        if name.len() > MAX_NAME {
+            return Err(Fault::Limit { what: "bytes of a name".to_owned(), max: MAX_NAME as u64 });
+        }
+        let mut names = lock(&self.names);
+        if names.contains_key(name) {
+            return Err(Fault::NameTaken(name.to_owned()));
+        }
+        if names.len() >= MAX_NAMES {
+            return Err(Fault::Limit { what: "names".to_owned(), max: MAX_NAMES as u64 });
+        }
+        names.insert(name.to_owned(), entry.clone());
+        Ok(())
+    }
+
+    pub(super) fn unpublish(&self, name: &str) -> bool {
+        let removed = lock(&self.names).remove(name);
+        removed.is_some()
+    }
+
+    pub(super) fn named(&self, name: &str) -> Result<Arc<Entry>, Fault> {
+        lock(&self.names).get(name).cloned().ok_or_else(|| Fault::NoName(name.to_owned()))
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        lock(&self.names).keys().cloned().collect()
+    }
+
+    pub(super) fn stats(&self, session: &Session) -> Stats {
+        Stats {
+            objects: lock(&self.objects).len() as u64,
+            connections: self.connections.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            bytes: session.account.bytes(),
+        }
+    }
+
+    /// The manager ends: all its connections do.
+    pub(in crate::manager) fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    pub(in crate::manager) fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::server::event::Event;
+
+    #[test]
+    fn what_a_lost_client_had_waits_for_it_for_a_while() {
+        let store = Store::new();
+        let entry = store.add(Kind::EVENT, Arc::new(Event::new()), &Arc::default());
+        let Ref { id, key, .. } = entry.reference();
+        let before = Instant::now();
+        store.linger(std::iter::once(entry));
+        store.sweep(before + RETURN / 2);
+        drop(store.redeem(id, key, 0).unwrap());
+        store.sweep(Instant::now() + RETURN);
+        assert!(matches!(store.redeem(id, key, 0), Err(Fault::NoObject)));
+    }
+}
