@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &["hub", "process", "wire", "sys"]),
     ("shared", &["sync", "hub", "process", "link", "wire", "sys"]),
     ("channel", &["hub", "process", "link", "task", "wire", "sys"]),
-    ("manager", &["channel", "hub", "process", "link", "task", "wire", "sys"]),
+    ("manager", &["pool", "channel", "hub", "process", "link", "task", "wire", "sys"]),
     ("pool", &["hub", "process", "log", "link", "session", "task", "wire", "sys"]),
 ];
 

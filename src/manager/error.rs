@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use super::fault::Fault;
 use crate::link::net::NetError;
 use crate::process;
@@ -103,11 +105,21 @@ pub enum ManagerError {
         /// How much it may have.
         max: u64,
     },
-    /// A method of the object panicked in the manager.
-    #[error("a method panicked in the manager: {message}")]
+    /// A method of the object, or a task that was run on it, panicked in the manager.
+    #[error("it panicked in the manager: {message}")]
     Panicked {
         /// The panic's message.
         message: String,
+    },
+    /// A call in a [pool](super::PoolProxy) failed.
+    #[error("{reason}")]
+    Call {
+        /// How.
+        failure: CallFailure,
+        /// Its body was never entered: running it again cannot run it twice.
+        is_safe_to_retry: bool,
+        /// All that is known, in words.
+        reason: String,
     },
     /// The object's own error, in words.
     #[error("{0}")]
@@ -181,6 +193,20 @@ pub enum ManagerError {
     },
 }
 
+/// How a call in a pool of a manager failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CallFailure {
+    /// The task panicked; its worker lives on.
+    Panicked,
+    /// Its worker ended while it had the call.
+    WorkerDied,
+    /// The pool takes no more calls, or was ended.
+    Closed,
+    /// Something else.
+    Other,
+}
+
 impl ManagerError {
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
         ManagerError::Io { what: what.to_owned(), reason: error.to_string(), kind: error.kind() }
@@ -237,6 +263,9 @@ impl From<Fault> for ManagerError {
             Fault::Denied(what) => ManagerError::Denied { what },
             Fault::Limit { what, max } => ManagerError::Limit { what, max },
             Fault::Panicked(message) => ManagerError::Panicked { message },
+            Fault::Call { failure, is_safe_to_retry, reason } => {
+                ManagerError::Call { failure, is_safe_to_retry, reason }
+            }
             Fault::Failed(words) => ManagerError::Failed(words),
             Fault::Unsupported(what) => ManagerError::Unsupported { what },
             Fault::Encode(reason) => ManagerError::Encode { reason },

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::error::CallFailure;
+
 /// Goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Fault {
@@ -38,6 +40,12 @@ pub(super) enum Fault {
         max: u64,
     },
     Panicked(String),
+    /// A call in a pool.
+    Call {
+        failure: CallFailure,
+        is_safe_to_retry: bool,
+        reason: String,
+    },
     /// An error of the object's own, in words.
     Failed(String),
     Unsupported(String),

@@ -12,8 +12,8 @@ use super::error::ManagerError;
 use super::op::{BY_VALUE, Kind, ManagerOp, Raw, Ref, Stats};
 use super::proxy::{
     ArrayProxy, BarrierProxy, BoundedSemaphoreProxy, ConditionProxy, DictProxy, EventProxy,
-    JoinableQueueProxy, ListProxy, LockProxy, NamespaceProxy, Proxy, QueueProxy, RLockProxy,
-    Sealed, SemaphoreProxy, SetProxy, ValueProxy, make,
+    JoinableQueueProxy, ListProxy, LockProxy, NamespaceProxy, PoolProxy, Proxy, QueueProxy,
+    RLockProxy, Sealed, SemaphoreProxy, SetProxy, ValueProxy, make,
 };
 use super::request::{Request, op};
 use super::route::Route;
@@ -166,6 +166,14 @@ impl ManagerHandle {
         /// A new barrier for so many.
         fn barrier | blocking_barrier (&self, parties: u32) -> BarrierProxy {
             self.create_object(|_| Ok((op(&parties)?, Vec::new())))
+        }
+
+        /// A new pool of so many workers; 0 is one for each CPU that the manager may use.
+        ///
+        /// # Errors
+        /// [`Denied`](ManagerError::Denied) to clients of the network. Why its workers do not come up its calls say.
+        fn pool | blocking_pool (&self, workers: usize) -> PoolProxy {
+            self.create_object(|_| Ok((op(&(workers as u64))?, Vec::new())))
         }
 
         /// A new object of a type of the program's own, which [`#[procpool::shared]`](macro@crate::shared) is on: this value.

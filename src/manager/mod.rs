@@ -31,14 +31,14 @@ mod types;
 
 pub use address::ManagerAddress;
 pub use auth::AuthKey;
-pub use error::ManagerError;
+pub use error::{CallFailure, ManagerError};
 pub use handle::{ManagerHandle, ManagerStats};
 pub use options::{ClientLimits, ConnectOptions, ServeOptions};
 pub use owner::{Manager, ManagerBuilder};
 pub use proxy::{
     ArrayProxy, BarrierProxy, BoundedSemaphoreProxy, ConditionProxy, DictProxy, EventProxy,
-    JoinableQueueProxy, ListProxy, LockProxy, LockProxyGuard, NamespaceProxy, Proxy, QueueProxy,
-    RLockProxy, SemaphoreProxy, SemaphoreProxyPermit, SetProxy, ValueProxy,
+    JoinableQueueProxy, ListProxy, LockProxy, LockProxyGuard, NamespaceProxy, PoolProxy, Proxy,
+    QueueProxy, RLockProxy, SemaphoreProxy, SemaphoreProxyPermit, SetProxy, ValueProxy,
 };
 pub use request::Request;
 pub use rights::Rights;

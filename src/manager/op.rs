@@ -4,6 +4,7 @@
 //! `Reply`, has its number and begins with one byte, [`DONE`] or [`FAILED`]; then comes what the operation says, or a
 //! [`Fault`]. Who gives a request the number 0 wants no reply.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
@@ -33,6 +34,7 @@ impl Kind {
     pub(super) const EVENT: Kind = Kind(13);
     pub(super) const CONDITION: Kind = Kind(14);
     pub(super) const BARRIER: Kind = Kind(15);
+    pub(super) const POOL: Kind = Kind(16);
 
     /// The kind of objects of a type of the program's own, with that name.
     pub(super) const fn of_type(name: &str) -> Kind {
@@ -69,6 +71,7 @@ impl Kind {
             Kind::EVENT => "event",
             Kind::CONDITION => "condition",
             Kind::BARRIER => "barrier",
+            Kind::POOL => "pool",
             kind if kind.is_own() => types::name(kind),
             _ => "object of another kind",
         }
@@ -261,6 +264,8 @@ pub(super) enum DictOp<'a> {
         old: Option<Cell<'a>>,
         new: Option<Cell<'a>>,
     },
+    /// Has what is there be what the task makes of it; what that is.
+    Compute(Raw<'a>, TaskCall<'a>),
     Copy,
 }
 
@@ -374,7 +379,31 @@ pub(super) enum BarrierOp {
     IsBroken,
 }
 
-/// Arguments, or a result, of a method of the program's own.
+/// A task of the manager's program, and its arguments.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TaskCall<'a> {
+    pub(super) name: &'a str,
+    /// The hash of its signature.
+    pub(super) signature: u64,
+    #[serde(borrow)]
+    pub(super) args: Parts<'a>,
+}
+
+/// Of a pool.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum PoolOp<'a> {
+    /// What all these come to: [`Parts`].
+    Run(#[serde(borrow)] Vec<TaskCall<'a>>),
+    /// How many workers it has, once they are up.
+    Workers,
+    Close,
+    /// Ends what runs.
+    Terminate,
+    /// Waits until no worker is left.
+    Join,
+}
+
+/// Arguments, or a result, of a task or a method of the program's own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Parts<'a> {
     #[serde(borrow)]
@@ -390,9 +419,36 @@ impl<'a> Parts<'a> {
         payload.attached().is_empty().then(|| Parts { head: Raw(payload.head()), blobs })
     }
 
-    pub(super) fn received(&self) -> Received {
+    /// How many bytes these are.
+    pub(super) fn len(&self) -> usize {
+        self.blobs.iter().map(|blob| blob.0.len()).sum::<usize>() + self.head.0.len()
+    }
+
+    pub(super) fn head(&self) -> &'a [u8] {
+        self.head.0
+    }
+
+    /// The same with another head.
+    pub(super) fn with_head(&self, head: Vec<u8>) -> Received {
         let blobs = self.blobs.iter().map(|blob| blob.0.to_vec()).collect();
-        Received::from_parts(self.head.0.to_vec(), blobs)
+        Received::from_parts(head, blobs)
+    }
+
+    pub(super) fn payload(&self) -> Payload {
+        let blobs = self.blobs.iter().map(|blob| Bytes::copy_from_slice(blob.0)).collect();
+        Payload::from_parts(self.head.0.to_vec(), blobs)
+    }
+
+    /// Of a result that has no handles in it.
+    pub(super) fn of_received(received: &'a mut Received) -> Option<Self> {
+        let plain = received.take_handles().is_none() && received.objects().is_empty();
+        let (head, blobs) = received.parts();
+        let blobs = blobs.iter().map(|blob| Raw(blob)).collect();
+        plain.then_some(Parts { head: Raw(head), blobs })
+    }
+
+    pub(super) fn received(&self) -> Received {
+        self.with_head(self.head.0.to_vec())
     }
 }
 

@@ -20,19 +20,27 @@ pub struct Rights {
     shutdown: bool,
     /// All, if none are given.
     names: Option<Arc<[String]>>,
+    /// All, for this program's own processes.
+    tasks: Option<Arc<[String]>>,
 }
 
 impl Rights {
-    /// Everything: also to end the manager.
+    /// Everything, also to end the manager; but to have [tasks](Self::tasks) run.
     #[must_use]
     pub fn all() -> Self {
-        Rights { create: true, write: true, shutdown: true, names: None }
+        let tasks = Some(Arc::default());
+        Rights { create: true, write: true, shutdown: true, names: None, tasks }
+    }
+
+    /// What processes of this program may do: also to have any task run, and to make pools.
+    pub(super) fn own() -> Self {
+        Rights { tasks: None, ..Self::all() }
     }
 
     /// To use objects that it is given or finds by name, and no more.
     #[must_use]
     pub fn none() -> Self {
-        Rights { create: false, write: true, shutdown: false, names: None }
+        Rights { create: false, shutdown: false, ..Self::all() }
     }
 
     /// It may make objects, and give them names.
@@ -61,6 +69,23 @@ impl Rights {
     pub fn names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.names = Some(names.into_iter().map(Into::into).collect());
         self
+    }
+
+    /// It may have these tasks run, by their [names](crate::Call::task_name), with whatever arguments it likes: on what is
+    /// in a dict ([`DictProxy::compute`](crate::DictProxy::compute)), or in a pool that it is given. Default: none.
+    #[must_use]
+    pub fn tasks<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.tasks = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    pub(super) fn check_task(&self, name: &str) -> Result<(), Fault> {
+        let known = self.tasks.as_ref().is_none_or(|tasks| tasks.iter().any(|one| one == name));
+        self.check(known, "have that task run")
+    }
+
+    pub(super) fn check_pools(&self) -> Result<(), Fault> {
+        self.check(self.tasks.is_none(), "make pools")
     }
 
     pub(super) fn check_create(&self) -> Result<(), Fault> {

@@ -7,14 +7,15 @@ use super::builder::Builder;
 use super::dispatcher::Shared;
 use super::handle::AsyncResult;
 use super::map::{Map, Results, TryMap};
-use super::run::Run;
+use super::run::{Run, run_encoded};
 use super::scheduler::WorkerState;
 use super::source::IntoSource;
 use super::stats::{PoolStats, Restarts, WorkerInfo, WorkerStatus};
 #[cfg(doc)]
 use crate::process::ErrorKind;
 use crate::process::{Error, last_words};
-use crate::task::{Call, IntoCall, TaskFn};
+use crate::task::{Call, Entry, IntoCall, TaskFn};
+use crate::wire::{Payload, Received};
 
 /// A pool of worker processes that run this program's tasks.
 ///
@@ -131,6 +132,15 @@ impl ProcessPool {
         F: TaskFn<A, M>,
     {
         self.run(task.make(args))
+    }
+
+    /// Has a task run whose types nobody knows here: arguments and result stay encoded.
+    pub(crate) fn run_encoded(
+        &self,
+        entry: &'static Entry,
+        payload: Payload,
+    ) -> impl Future<Output = Result<Received, Error>> + Send + use<> {
+        run_encoded(self.shared(), entry, payload)
     }
 
     /// Submits a call now and gives a handle to it.

@@ -19,7 +19,7 @@ use super::scheduler::{Lane, Request, Timing};
 use super::waiter::Waiter;
 use crate::log::HeldSpan;
 use crate::process::{Error, ErrorKind, TimeoutPhase, result_error};
-use crate::task::{Call, TaskKind, decode_output};
+use crate::task::{Blocking, Call, Entry, TaskKind, decode_output};
 use crate::wire::Payload;
 
 /// A call on its way through a pool: a future of its result.
@@ -194,6 +194,29 @@ impl<R: DeserializeOwned + Send + 'static, K> Future for Run<R, K> {
                 State::Done => panic!("a Run was polled after it was done"),
             }
         }
+    }
+}
+
+/// Has a call of whatever task run: its result stays encoded. Dropped, it cancels the call.
+pub(super) fn run_encoded(
+    shared: &Arc<Shared>,
+    entry: &'static Entry,
+    payload: Payload,
+) -> impl Future<Output = Outcome> + Send + use<> {
+    struct Cancel(Arc<Shared>, u64);
+    impl Drop for Cancel {
+        fn drop(&mut self) {
+            self.0.cancel(self.1);
+        }
+    }
+    let (sender, result) = oneshot::channel();
+    let call = Call::<(), Blocking>::from_parts(entry, payload);
+    let sent = shared.prepare(call, None, Sink::One(sender));
+    let sent = sent.and_then(|prepared| shared.submit_now(prepared));
+    let sent = sent.map(|id| Cancel(shared.clone(), id));
+    async move {
+        let _cancel = sent?;
+        result.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed)))
     }
 }
 

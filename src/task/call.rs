@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::args::{Args, Output, OwnedArgs, decode_output};
 use super::args_encoder::ArgsEncoder;
 use super::context::{Current, with_current};
-use super::entry::{Body, Entry};
+use super::entry::{BlockingFn, Body, Entry};
 use super::fault::Fault;
 use crate::wire::{DecodeLimits, Payload, Received};
 
@@ -97,6 +97,17 @@ fn expect_done<T>(entry: &Entry, result: Result<T, Fault>) -> T {
     }
 }
 
+/// Runs a task's body on this thread, in this process; its result.
+///
+/// # Panics
+/// If the body does.
+pub(crate) fn run_body(run: BlockingFn, mut received: Received) -> Result<Payload, Fault> {
+    let mut out = Output::new();
+    let mut args = Args::of(&mut received, &DecodeLimits::default());
+    with_current(Current::local(), || run(&mut args, &mut out))?;
+    Ok(out.into_encoded().0)
+}
+
 impl<R: DeserializeOwned + 'static> Call<R, Blocking> {
     /// Runs the task's body on this thread, in this process.
     ///
@@ -107,14 +118,10 @@ impl<R: DeserializeOwned + 'static> Call<R, Blocking> {
     /// If the body panics, or a value cannot be encoded or decoded.
     pub fn run_here(self) -> R {
         let entry = self.entry;
-        let mut received = Received::from(self.expect_payload());
+        let received = Received::from(self.expect_payload());
         let Body::Blocking(run) = entry.body else { unreachable!("the kind says blocking") };
-        let mut out = Output::new();
-        let limits = DecodeLimits::default();
-        let mut args = Args::of(&mut received, &limits);
-        let done = with_current(Current::local(), || run(&mut args, &mut out));
-        expect_done(entry, done);
-        expect_done(entry, decode_output(Received::from(out.into_encoded().0), &limits))
+        let result = expect_done(entry, run_body(run, received));
+        expect_done(entry, decode_output(Received::from(result), &DecodeLimits::default()))
     }
 }
 
@@ -170,9 +177,7 @@ impl CallParts {
         let registry = super::registry().map_err(|_| unknown())?;
         let entry = registry.get(self.id).ok_or_else(unknown)?;
         let Body::Blocking(run) = entry.body else { return Err(unknown()) };
-        let mut received = Received::from_parts(self.head, self.blobs);
-        let mut args = Args::of(&mut received, &DecodeLimits::default());
-        with_current(Current::local(), || run(&mut args, &mut Output::new()))
+        run_body(run, Received::from_parts(self.head, self.blobs)).map(|_| ())
     }
 }
 

@@ -9,7 +9,7 @@ use super::args::{Args, Encoded, Output, OwnedArgs};
 use super::fault::Fault;
 
 /// Runs one call: decodes the arguments, runs the body, encodes the result.
-type BlockingFn = for<'a> fn(&mut Args<'a>, &mut Output) -> Result<(), Fault>;
+pub(crate) type BlockingFn = for<'a> fn(&mut Args<'a>, &mut Output) -> Result<(), Fault>;
 
 /// A running async task.
 #[doc(hidden)]

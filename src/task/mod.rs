@@ -19,7 +19,7 @@ pub use args::{Args, Encoded, Output, OwnedArgs};
 pub(crate) use args::{Refused, caught, decode_output, encode_or_return, moved_len};
 pub use args_encoder::ArgsEncoder;
 pub use call::{Async, AsyncTask, Blocking, Call, CallEncoder, IntoCall, Task, TaskFn, TaskKind};
-pub(crate) use call::{CallParts, EncodeFailure};
+pub(crate) use call::{CallParts, EncodeFailure, run_body};
 pub use context::{Context, context, report_progress, try_context};
 pub(crate) use context::{Current, Services, current_call, depth, provide_services, with_current};
 pub(crate) use entry::Body;

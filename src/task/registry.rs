@@ -30,6 +30,12 @@ impl Registry {
         self.entries.get(id as usize).copied()
     }
 
+    /// By name, if its signature has that hash: what another program calls so may be another task.
+    pub(crate) fn find(&self, name: &str, signature: u64) -> Option<&'static Entry> {
+        let at = self.entries.binary_search_by_key(&name, |entry| entry.name).ok()?;
+        self.get(at as u32).filter(|entry| Fnv::of(entry.signature) == signature)
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.entries.len() as u32
     }
@@ -86,6 +92,14 @@ mod tests {
     fn one_name_twice_names_both_places() {
         let text = Registry::build(vec![&A, &B, &A2]).unwrap_err().to_string();
         assert!(text.contains("a.rs:1:1") && text.contains("b.rs:9:9"), "{text}");
+    }
+
+    #[test]
+    fn a_task_is_found_by_name_and_signature() {
+        let registry = Registry::build(vec![&B, &A]).unwrap();
+        assert_eq!(registry.find("m::b", Fnv::of("fn()")).unwrap().name, "m::b");
+        assert!(registry.find("m::b", Fnv::of("fn(u8)")).is_none());
+        assert!(registry.find("m::c", Fnv::of("fn()")).is_none());
     }
 
     #[test]

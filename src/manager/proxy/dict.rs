@@ -8,10 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Sealed;
-use crate::manager::core::{Core, Encoded, Source, cores, raws};
+use super::own::encoded;
+use super::pool::task_call;
+use crate::manager::core::{Core, Encoded, Source, cores, raws, without_objects};
 use crate::manager::error::ManagerError;
 use crate::manager::op::{Cell, DictOp, Kind, Raw, Ref};
 use crate::manager::request::{Request, op};
+use crate::task::{Blocking, TaskFn};
 
 /// Stands for a dict in a [`Manager`](crate::Manager): any process that has one reads and changes the same dict.
 ///
@@ -239,6 +242,53 @@ where
             &self, key: &Q, old: Option<&V>, new: Option<&V>
         ) -> bool where [K: Borrow<Q>] {
             compare_and_set(&self.core, key, old, new)
+        }
+    }
+
+    methods! {
+        /// Has a task change what is at a key, in the manager: it is told what is there (`None` is nothing), and what it gives
+        /// is there from now on. What that is.
+        ///
+        /// Unlike [`modify`](Self::modify), nothing but `with` is sent. The task must be quick, since others wait, and it may be run
+        /// several times, if others change the key meanwhile; only the last one counts. It has two parameters; the values have no
+        /// proxies in them.
+        ///
+        /// # Errors
+        /// [`Panicked`](ManagerError::Panicked) if the task does: then nothing is changed.
+        /// [`Unsupported`](ManagerError::Unsupported) if the manager's program does not have it;
+        /// [`Denied`](ManagerError::Denied) if this client of the network has no [right](super::super::Rights::tasks) to it.
+        ///
+        /// # Examples
+        /// ```standalone_crate
+        /// use procpool::Manager;
+        ///
+        /// #[procpool::task]
+        /// fn add(there: Option<u64>, n: u64) -> Option<u64> {
+        ///     Some(there.unwrap_or(0) + n)
+        /// }
+        ///
+        /// #[procpool::main]
+        /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        ///     let manager = Manager::start().await?;
+        ///     let counts = manager.dict([("a".to_owned(), 1u64)]).await?;
+        ///     assert_eq!(counts.compute("a", add, 2).await?, Some(3));
+        ///     assert_eq!(counts.compute("b", add, 5).await?, Some(5));
+        ///     Ok(())
+        /// }
+        /// ```
+        #[doc(alias = "entry")]
+        #[doc(alias = "and_modify")]
+        fn compute | blocking_compute [
+            Q: Serialize + ?Sized, A, M, F: TaskFn<(Option<V>, A), M, Output = Option<V>, Kind = Blocking>
+        ](&self, key: &Q, task: F, with: A) -> Option<V> where [K: Borrow<Q>] {
+            let asked = |site: &_| {
+                let key = Encoded::key(site, key)?;
+                let call = without_objects(|| task.make((None, with)));
+                let args = encoded(call.payload)?;
+                let call = task_call(call.entry, &args)?;
+                Ok((op(&DictOp::Compute(key.raw(), call))?, Vec::new()))
+            };
+            self.core.request(asked, Source::maybe)
         }
     }
 

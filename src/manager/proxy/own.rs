@@ -14,7 +14,7 @@ use crate::manager::handle::ManagerHandle;
 use crate::manager::op::{Kind, OwnInit, OwnOp, Parts};
 use crate::manager::request::{Request, op};
 use crate::manager::types;
-use crate::task::{ArgsEncoder, decode_output};
+use crate::task::{ArgsEncoder, EncodeFailure, decode_output};
 use crate::wire::{DecodeLimits, Payload};
 
 /// An object of whatever type.
@@ -68,19 +68,31 @@ pub fn block<R>(request: Request<R>) -> Result<R, ManagerError> {
 fn encode(args: impl FnOnce(&mut ArgsEncoder)) -> Result<Payload, ManagerError> {
     let mut encoder = ArgsEncoder::default();
     without_objects(|| args(&mut encoder));
-    encoder.finish().map_err(|failure| {
+    encoded(encoder.finish())
+}
+
+/// Arguments that can be sent, or why not.
+pub(super) fn encoded(
+    payload: Result<Payload, Box<EncodeFailure>>,
+) -> Result<Payload, ManagerError> {
+    payload.map_err(|failure| {
         let reason = format!("`{}`: {}", failure.param, failure.reason);
         ManagerError::Encode { reason }
     })
 }
 
-fn parts(payload: &Payload) -> Result<Parts<'_>, ManagerError> {
+pub(super) fn parts(payload: &Payload) -> Result<Parts<'_>, ManagerError> {
     Parts::of(payload).ok_or_else(|| ManagerError::Encode { reason: NOT_KEPT.to_owned() })
 }
 
 fn decode<R: DeserializeOwned + 'static>(source: &Source, bytes: &[u8]) -> Result<R, ManagerError> {
-    let parts: Parts<'_> = source.reply(bytes)?;
-    let decoded = without_objects(|| decode_output(parts.received(), &DecodeLimits::default()));
+    let parts = source.reply(bytes)?;
+    without_objects(|| result(&parts))
+}
+
+/// What a method or a task has given.
+pub(super) fn result<R: DeserializeOwned + 'static>(parts: &Parts<'_>) -> Result<R, ManagerError> {
+    let decoded = decode_output(parts.received(), &DecodeLimits::default());
     decoded.map_err(|fault| ManagerError::Decode {
         type_name: type_name::<R>(),
         reason: fault.reason(),

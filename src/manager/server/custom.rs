@@ -74,7 +74,7 @@ fn unknown<T: Shared>(what: &str) -> Fault {
     Fault::Unsupported(format!("`{}` has no such {what} in the manager's program", T::NAME))
 }
 
-fn failed(fault: task::Fault) -> Fault {
+pub(super) fn failed(fault: task::Fault) -> Fault {
     match fault {
         task::Fault::Panicked(panic) => Fault::Panicked(panic.message),
         task::Fault::ResultEncode { type_name, reason } => {
@@ -142,17 +142,22 @@ impl<T: Shared> Custom<T> {
         if matches!(method.body, Body::Writes(_) | Body::WritesAsync(_)) {
             session.check_write()?;
         }
+        // Counted as long as it waits: a client may have many that do.
+        let held = session.account.hold(op.args.len() as u64)?;
         let (value, args) = (self.value.clone(), arguments(&op.args));
         Ok(match method.body {
-            Body::Reads(body) => {
-                Turn::of(value.read_owned()).run(move |value| run(|| body(&value, args)))
-            }
-            Body::Writes(body) => {
-                Turn::of(value.write_owned()).run(move |mut value| run(|| body(&mut value, args)))
-            }
+            Body::Reads(body) => Turn::of(value.read_owned()).run(move |value| {
+                let _held = held;
+                run(|| body(&value, args))
+            }),
+            Body::Writes(body) => Turn::of(value.write_owned()).run(move |mut value| {
+                let _held = held;
+                run(|| body(&mut value, args))
+            }),
             Body::ReadsAsync(body) => {
                 let turn = Turn::of(value.read_owned());
                 Outcome::later(async move {
+                    let _held = held;
                     let value = turn.come().await;
                     wait(body(&value, args)).await
                 })
@@ -160,6 +165,7 @@ impl<T: Shared> Custom<T> {
             Body::WritesAsync(body) => {
                 let turn = Turn::of(value.write_owned());
                 Outcome::later(async move {
+                    let _held = held;
                     let mut value = turn.come().await;
                     wait(body(&mut value, args)).await
                 })

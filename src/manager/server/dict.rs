@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::object::{Outcome, Reply, Served, parse, reply};
 use super::session::Session;
 use super::table::Table;
+use super::task;
 use super::value::Value;
 use crate::manager::fault::Fault;
 use crate::manager::op::{Cell, DictOp, Kind, Raw};
@@ -146,6 +147,32 @@ impl Dict {
                 drop(shard);
                 drop(gone);
                 reply(&true)
+            }
+            O::Compute(key, call) => {
+                let entry = task::find(session, &call)?;
+                // Anew, if another has changed it meanwhile: the task is run without the lock.
+                loop {
+                    let old = self.table.shard(key.0).get(key.0).cloned();
+                    let new = task::compute(entry, old.as_ref(), &call)?;
+                    let new = new.map(|bytes| {
+                        session.take_at(key.0, &Cell { bytes: Raw(&bytes), refs: Vec::new() })
+                    });
+                    let new = new.transpose()?;
+                    let mut shard = self.table.shard(key.0);
+                    let is_same = match (shard.get(key.0), &old) {
+                        (Some(there), Some(old)) => there.is(old),
+                        (there, old) => there.is_none() && old.is_none(),
+                    };
+                    if is_same {
+                        let gone = match &new {
+                            Some(new) => self.table.insert(&mut shard, key.0, new.clone()),
+                            None => shard.remove(key.0),
+                        };
+                        drop(shard);
+                        drop(gone);
+                        return session.one(new.as_ref());
+                    }
+                }
             }
             _ => Err(Fault::Malformed("it is no change".to_owned())),
         }

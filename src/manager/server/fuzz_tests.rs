@@ -12,13 +12,30 @@ use super::value::Account;
 use crate::manager::fault::Fault;
 use crate::manager::op::{
     self, BarrierOp, Cell, ConditionOp, DictOp, EventOp, Kind, ListOp, LockOp, ManagerOp, QueueOp,
-    Raw, Ref, SemaphoreOp, SetOp, ValueOp,
+    Raw, Ref, SemaphoreOp, SetOp, TaskCall, ValueOp,
 };
 use crate::manager::rights::Rights;
+use crate::task::{Entry, Fnv, Registration};
+use crate::wire::Payload;
 
 /// Bytes of values that the client may have.
 const MAX_BYTES: u64 = 1 << 20;
 const MAX_OBJECTS: u64 = 200;
+
+const FUZZ_TASK: &str = "procpool::manager::fuzz";
+
+/// Does with what is there whatever its second argument says.
+static FUZZ: Entry =
+    Entry::blocking(FUZZ_TASK, "here", "fn(Option<u8>, u8) -> Option<u8>", |args, out| {
+        let (there, with): (Option<u8>, u8) = (args.owned("there")?, args.owned("with")?);
+        match with % 4 {
+            0 => out.put(None::<u8>),
+            1 => out.put(Some(with)),
+            2 => out.put(there),
+            _ => out.put(with),
+        }
+    });
+inventory::submit! { Registration(&FUZZ) }
 
 struct Chance(u64);
 
@@ -102,7 +119,7 @@ fn whole(kind: Kind, refs: &[Ref], chance: &mut Chance) -> Vec<u8> {
                 _ => ListOp::Copy,
             })
         }
-        Kind::DICT | Kind::NAMESPACE => op::encode(&match n % 17 {
+        Kind::DICT | Kind::NAMESPACE => op::encode(&match n % 20 {
             0 => DictOp::Len,
             1 => DictOp::Get(key(chance)),
             2 => DictOp::GetMany(keys(chance)),
@@ -121,6 +138,14 @@ fn whole(kind: Kind, refs: &[Ref], chance: &mut Chance) -> Vec<u8> {
             15 => {
                 let (old, new) = (Some(one(chance)), Some(one(chance)));
                 DictOp::CompareSet { key: key(chance), old, new }
+            }
+            16..=18 => {
+                let name = ["spelling", "nothing", FUZZ_TASK][chance.below(3)];
+                let signature = [7, Fnv::of(FUZZ.signature)][chance.below(2)];
+                let head = Payload::from_bytes(vec![0, chance.next() as u8].into(), vec![], vec![]);
+                let Some(args) = op::Parts::of(&head) else { unreachable!("no handles") };
+                let call = TaskCall { name, signature, args };
+                return op::encode(&DictOp::Compute(key(chance), call)).unwrap();
             }
             _ => DictOp::Copy,
         }),
@@ -233,7 +258,7 @@ fn client() -> ClientAccount {
         connections: Arc::new(AtomicU64::new(0)),
         max_connections: 1,
         max_message: MAX_BYTES,
-        rights: Rights::all(),
+        rights: Rights::all().tasks([FUZZ_TASK, "nothing"]),
     }
 }
 

@@ -52,7 +52,7 @@ impl Gate {
             connections: Arc::new(AtomicU64::new(0)),
             max_connections: u64::MAX,
             max_message,
-            rights: Rights::all(),
+            rights: Rights::own(),
         };
         let clients = HashMap::from([(String::new(), (key, account))]);
         Gate { clients, unknown: Arc::default(), patience: PATIENCE }

@@ -13,6 +13,7 @@ mod gate;
 mod list;
 mod lock;
 mod object;
+mod pool;
 mod queue;
 mod semaphore;
 mod serve;
@@ -21,6 +22,7 @@ mod set;
 mod single;
 mod store;
 mod table;
+mod task;
 mod value;
 
 use std::sync::Arc;
@@ -74,6 +76,10 @@ fn make(session: &Session, kind: Kind, init: &[u8]) -> Result<Arc<dyn Served>, F
             Arc::new(condition::Condition::new(lock))
         }
         Kind::BARRIER => Arc::new(barrier::Barrier::new(parse(init)?)),
+        Kind::POOL => {
+            session.check_pools()?;
+            Arc::new(pool::Pool::new(parse(init)?))
+        }
         kind if kind.is_own() => types::make(kind, &parse(init)?)?,
         _ => return Err(Fault::Unsupported(format!("it makes no objects of kind {}", kind.0))),
     })

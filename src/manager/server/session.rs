@@ -150,6 +150,16 @@ impl Session {
         Ok(self.give(&self.store.add(kind, object, &self.client.objects)))
     }
 
+    /// Whether it may have that task run.
+    pub(super) fn check_task(&self, name: &str) -> Result<(), Fault> {
+        self.client.rights.check_task(name)
+    }
+
+    /// Whether it may make pools.
+    pub(super) fn check_pools(&self) -> Result<(), Fault> {
+        self.client.rights.check_pools()
+    }
+
     fn check_room(&self) -> Result<(), Fault> {
         let max = self.client.max_objects;
         if self.client.objects.load(Ordering::Relaxed) >= max {

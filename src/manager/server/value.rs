@@ -22,6 +22,12 @@ impl Account {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Counts so many bytes more for a while.
+    pub(in crate::manager) fn hold(self: &Arc<Self>, n: u64) -> Result<Hold, Fault> {
+        self.take(n)?;
+        Ok(Hold(self.clone(), n))
+    }
+
     fn take(&self, n: u64) -> Result<(), Fault> {
         let before = self.bytes.fetch_add(n, Ordering::Relaxed);
         if before.saturating_add(n) > self.max {
@@ -33,6 +39,16 @@ impl Account {
     }
 }
 
+/// Bytes that are counted as long as this is there.
+#[derive(Debug)]
+pub(in crate::manager) struct Hold(Arc<Account>, u64);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.bytes.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
 /// A value; clones share it.
 #[derive(Debug, Clone)]
 pub(in crate::manager) struct Value(Arc<Stored>);
@@ -41,9 +57,8 @@ pub(in crate::manager) struct Value(Arc<Stored>);
 struct Stored {
     bytes: Box<[u8]>,
     refs: Box<[Arc<Entry>]>,
-    account: Arc<Account>,
     /// What it counts as.
-    cost: u64,
+    _cost: Hold,
 }
 
 /// What one costs beside its bytes, and a reference in it.
@@ -59,12 +74,17 @@ impl Value {
         key: usize,
     ) -> Result<Self, Fault> {
         let cost = (bytes.len() + key) as u64 + refs.len() as u64 * REFERENCE + OVERHEAD;
-        account.take(cost)?;
-        Ok(Value(Arc::new(Stored { bytes: bytes.into(), refs, account: account.clone(), cost })))
+        let cost = account.hold(cost)?;
+        Ok(Value(Arc::new(Stored { bytes: bytes.into(), refs, _cost: cost })))
     }
 
     pub(in crate::manager) fn bytes(&self) -> &[u8] {
         &self.0.bytes
+    }
+
+    /// Whether it is the very same, and not only alike.
+    pub(super) fn is(&self, other: &Value) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(super) fn refs(&self) -> &[Arc<Entry>] {
@@ -76,11 +96,5 @@ impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         let ids = |value: &Value| value.refs().iter().map(|entry| entry.id).collect::<Vec<_>>();
         self.bytes() == other.bytes() && ids(self) == ids(other)
-    }
-}
-
-impl Drop for Stored {
-    fn drop(&mut self) {
-        self.account.bytes.fetch_sub(self.cost, Ordering::Relaxed);
     }
 }
