@@ -48,9 +48,9 @@ impl Kind {
         self.0 & Self::OWN != 0
     }
 
-    /// Whether processes can hold it.
+    /// Whether processes can hold it, or something of it.
     pub(super) fn is_held(self) -> bool {
-        (Kind::LOCK.0..=Kind::BARRIER.0).contains(&self.0)
+        (Kind::QUEUE.0..=Kind::BARRIER.0).contains(&self.0)
     }
 
     pub(super) fn name(self) -> &'static str {

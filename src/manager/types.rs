@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::fault::Fault;
 use super::op::{Kind, OwnInit};
-use super::server::{Served, make_own};
+use super::server::{Hold, Served, make_own};
 use super::shared::Shared;
 
 /// A type that is registered.
@@ -14,7 +14,7 @@ use super::shared::Shared;
 pub struct SharedType {
     name: &'static str,
     location: &'static str,
-    make: fn(&OwnInit<'_>) -> Result<Arc<dyn Served>, Fault>,
+    make: fn(&OwnInit<'_>, Hold) -> Result<Arc<dyn Served>, Fault>,
 }
 
 inventory::collect!(SharedType);
@@ -61,11 +61,11 @@ pub(super) fn name(kind: Kind) -> &'static str {
 }
 
 /// A new object.
-pub(super) fn make(kind: Kind, init: &OwnInit<'_>) -> Result<Arc<dyn Served>, Fault> {
+pub(super) fn make(kind: Kind, init: &OwnInit<'_>, hold: Hold) -> Result<Arc<dyn Served>, Fault> {
     check()?;
     let known = table().ok().and_then(|table| table.get(&kind.0));
     match known.filter(|known| known.name == init.name) {
-        Some(known) => (known.make)(init),
+        Some(known) => (known.make)(init, hold),
         None => {
             // It is another's word, and goes back to it.
             let name: String = init.name.chars().take(256).collect();
@@ -79,7 +79,7 @@ pub(super) fn make(kind: Kind, init: &OwnInit<'_>) -> Result<Arc<dyn Served>, Fa
 mod tests {
     use super::*;
 
-    fn none(_: &OwnInit<'_>) -> Result<Arc<dyn Served>, Fault> {
+    fn none(_: &OwnInit<'_>, _: Hold) -> Result<Arc<dyn Served>, Fault> {
         Err(Fault::NoObject)
     }
 
@@ -106,7 +106,8 @@ mod tests {
         let payload = crate::wire::Payload::empty();
         let args = crate::manager::op::Parts::of(&payload).unwrap();
         let init = OwnInit { name: "m::Stranger", maker: 0, args };
-        let Err(Fault::Unsupported(what)) = make(Kind::of_type("m::Stranger"), &init) else {
+        let Err(Fault::Unsupported(what)) = make(Kind::of_type("m::Stranger"), &init, Hold::none())
+        else {
             panic!("there is no such type");
         };
         assert!(what.contains("`m::Stranger`"), "{what}");

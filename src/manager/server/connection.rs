@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -14,35 +14,34 @@ use tokio::task::coop::poll_proceed;
 
 use super::entrance::Way;
 use super::gate::{Gate, Place};
-use super::object::{Later, Outcome, Reply, Said, Undo, parse, reply};
+use super::object::{Later, Outcome, Said, parse};
+use super::replies::Replies;
 use super::session::Session;
 use super::store::Store;
 use crate::hub::drop_elsewhere;
 use crate::link::{End, Pace};
 use crate::manager::fault::Fault;
 use crate::manager::handshake::{MAX_FRAME, Refused, ServerHandshake, Welcome};
-use crate::manager::op::{self, DONE, FAILED, NO_REPLY};
+use crate::manager::op;
 use crate::sys::{self, HandleSet, lock};
 use crate::task::catch;
-use crate::wire::{Assembler, Body, Header, Kind, Outbox, Payload};
+use crate::wire::{Assembler, Body, Kind};
 
 /// How long a client may take to take what it is told last.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of replies that wait before nothing more is read.
-const MAX_UNREAD: usize = 4 << 20;
 /// Requests of one connection that wait for something.
 const MAX_WAITING: usize = 1 << 14;
-/// Requests that are dealt with before what they say is sent.
+/// Reads before what they have brought is answered.
 const READS: usize = 8;
+/// How long one connection's requests are dealt with before others have their turn.
+const TURN: Duration = Duration::from_millis(1);
 
 struct Connection {
     end: End,
     way: Way,
     assembler: Assembler,
-    out: Outbox,
+    replies: Replies,
     sets: VecDeque<HandleSet>,
-    /// What was handed out by what waits to be sent.
-    undos: Vec<Undo>,
 }
 
 /// Why a connection is over; nobody is told.
@@ -68,14 +67,8 @@ pub(super) async fn run(
     mut unknown: Place,
 ) {
     let assembler = Assembler::new(MAX_FRAME, sys::advise_huge);
-    let mut connection = Connection {
-        end,
-        way,
-        assembler,
-        out: Outbox::default(),
-        sets: VecDeque::new(),
-        undos: Vec::new(),
-    };
+    let (replies, sets) = (Replies::default(), VecDeque::new());
+    let mut connection = Connection { end, way, assembler, replies, sets };
     let mut ending = store.ending();
     let met = tokio::select! {
         biased;
@@ -98,7 +91,7 @@ pub(super) async fn run(
         }
     }
     // What did not get away comes back while it is still known whose it was.
-    connection.undos.clear();
+    connection.replies.give_back();
 }
 
 /// Ends a session, however its connection is left.
@@ -136,7 +129,7 @@ impl Connection {
         if let Err(refused) = checked {
             tracing::warn!(
                 target: "procpool",
-                client = %handshake.name,
+                client = ?handshake.name,
                 "a client of a manager was refused: {refused}"
             );
             return Err(Over::Lost);
@@ -150,7 +143,7 @@ impl Connection {
             .map(|session| Welcome { instance: store.instance, session: session.id });
         // Nothing that can wait or be given up comes between here and whoever ends the session.
         let welcome = postcard::to_allocvec(&welcome).unwrap_or_default();
-        self.out.frame(Header::new(Kind::Welcome, 0, 0, 0), &welcome);
+        self.replies.frame(Kind::Welcome, &welcome);
         self.assembler.set_max_message(max_message);
         match session {
             Ok(session) => Ok(session),
@@ -162,7 +155,7 @@ impl Connection {
     }
 
     async fn say(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Over> {
-        self.out.frame(Header::new(kind, 0, 0, 0), bytes);
+        self.replies.frame(kind, bytes);
         poll_fn(|cx| self.flush(cx)).await
     }
 
@@ -199,13 +192,9 @@ impl Connection {
 
     /// Ready when nothing is left to be sent.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
-        ready!(self.end.flush(&mut Pace::Task(cx), &mut self.out))?;
-        self.undos.drain(..).for_each(Undo::disarm);
-        Poll::Ready(Ok(()))
-    }
-
-    fn take(&mut self, requests: &mut Requests<'_>) -> Result<(), Over> {
-        requests.take(&mut self.assembler, &mut self.out, &mut self.undos)
+        let flushed = self.end.flush(&mut Pace::Task(cx), &mut self.replies.out);
+        self.replies.were_sent();
+        flushed.map_err(Over::from)
     }
 
     async fn serve(&mut self, session: &Arc<Session>) -> Over {
@@ -220,6 +209,7 @@ impl Connection {
 
     /// Ready when the connection is over.
     fn turn(&mut self, requests: &mut Requests<'_>, cx: &mut Context<'_>) -> Poll<Over> {
+        let until = Instant::now() + TURN;
         loop {
             let turn = ready!(poll_proceed(cx));
             let mut progress = false;
@@ -232,24 +222,19 @@ impl Connection {
                 };
                 if let Some(id) = requests.numbers.remove(&task) {
                     requests.cancels.remove(&id);
-                    self.undos.extend(said.undo);
-                    answer(&mut self.out, id, said.reply);
+                    self.replies.answer(id, said, &requests.session.account);
                 }
             }
             if let Poll::Ready(Err(over)) = self.flush(cx) {
                 return Poll::Ready(over);
             }
             // What was left when too much waited to be sent.
-            if self.out.len() <= MAX_UNREAD {
-                let before = self.out.len();
-                if let Err(over) = self.take(requests) {
-                    return Poll::Ready(over);
-                }
-                progress |= self.out.len() > before;
+            match requests.take(&mut self.assembler, &mut self.replies, until) {
+                Ok(some) => progress |= some,
+                Err(over) => return Poll::Ready(over),
             }
-            // Whoever does not read what it is told is not heard.
             for _ in 0..READS {
-                if self.out.len() > MAX_UNREAD {
+                if self.replies.are_too_many() || Instant::now() >= until {
                     break;
                 }
                 match self.read(cx) {
@@ -257,19 +242,22 @@ impl Connection {
                     Poll::Ready(Err(over)) => return Poll::Ready(over),
                     Poll::Pending => break,
                 }
-                let before = self.out.len();
-                if let Err(over) = self.take(requests) {
-                    return Poll::Ready(over);
-                }
-                // What is there is most likely all there is.
-                if self.out.len() > before && self.assembler.is_between_messages() {
-                    break;
+                match requests.take(&mut self.assembler, &mut self.replies, until) {
+                    // What is there is most likely all there is.
+                    Ok(true) if self.assembler.is_between_messages() => break,
+                    Ok(_) => {}
+                    Err(over) => return Poll::Ready(over),
                 }
             }
             if !progress {
                 return Poll::Pending;
             }
             turn.made_progress();
+            if Instant::now() >= until {
+                // Others have waited long enough.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
 }
@@ -288,15 +276,17 @@ struct Requests<'a> {
 type Waiting = Arc<Mutex<Option<Later>>>;
 
 impl Requests<'_> {
-    /// Deals with what has arrived, until too much waits to be sent.
+    /// Deals with what has arrived, until too much waits to be sent, or it has taken too long; whether that was anything.
     fn take(
         &mut self,
         assembler: &mut Assembler,
-        out: &mut Outbox,
-        undos: &mut Vec<Undo>,
-    ) -> Result<(), Over> {
-        while out.len() <= MAX_UNREAD {
+        replies: &mut Replies,
+        until: Instant,
+    ) -> Result<bool, Over> {
+        let mut some = false;
+        while !replies.are_too_many() && (!some || Instant::now() < until) {
             let Some(message) = assembler.next().map_err(|_| Over::Lost)? else { break };
+            some = true;
             let id = message.header.id;
             match message.header.kind {
                 Kind::Request => {
@@ -308,10 +298,9 @@ impl Requests<'_> {
                     self.session.store.requests.fetch_add(1, Ordering::Relaxed);
                     match call(self.session, object, kind, op) {
                         Outcome::Done(said) => {
-                            undos.extend(said.undo);
-                            answer(out, id, said.reply);
+                            replies.answer(id, said, &self.session.account);
                         }
-                        Outcome::Later(later) => self.wait(id, later, out, undos),
+                        Outcome::Later(later) => self.wait(id, later, replies),
                     }
                 }
                 Kind::Cancel => {
@@ -326,13 +315,15 @@ impl Requests<'_> {
                 _ => return Err(Over::Lost),
             }
         }
-        Ok(())
+        Ok(some)
     }
 
-    fn wait(&mut self, id: u64, mut later: Later, out: &mut Outbox, undos: &mut Vec<Undo>) {
+    fn wait(&mut self, id: u64, mut later: Later, replies: &mut Replies) {
+        let account = &self.session.account;
         if self.tasks.len() >= MAX_WAITING {
             let what = "requests of one client that wait".to_owned();
-            return answer(out, id, Err(Fault::Limit { what, max: MAX_WAITING as u64 }));
+            let fault = Fault::Limit { what, max: MAX_WAITING as u64 };
+            return replies.answer(id, Said::from(Err(fault)), account);
         }
         // So that it has its place in whatever line there is before the next request is looked at.
         let mut cx = Context::from_waker(Waker::noop());
@@ -340,8 +331,7 @@ impl Requests<'_> {
         let polled = polled
             .unwrap_or_else(|panic| Poll::Ready(Said::from(Err(Fault::Panicked(panic.message)))));
         if let Poll::Ready(said) = polled {
-            undos.extend(said.undo);
-            return answer(out, id, said.reply);
+            return replies.answer(id, said, account);
         }
         let (cancel, cancelled) = oneshot::channel();
         let waiting = Arc::new(Mutex::new(Some(later)));
@@ -377,16 +367,4 @@ pub(super) fn call(session: &Arc<Session>, object: u64, kind: op::Kind, bytes: &
         entry.object.clone().call(session, bytes)
     });
     called.unwrap_or_else(|panic| Outcome::from(Err(Fault::Panicked(panic.message))))
-}
-
-fn answer(out: &mut Outbox, id: u64, said: Reply) {
-    if id == NO_REPLY {
-        return;
-    }
-    let (status, bytes) = match said {
-        Ok(bytes) => (DONE, bytes),
-        Err(fault) => (FAILED, reply(&fault).unwrap_or_default()),
-    };
-    let payload = Payload::from_bytes(bytes.into(), Vec::new(), Vec::new());
-    out.message(Header::new(Kind::Reply, 0, id, 0), &[status], &payload);
 }

@@ -10,6 +10,7 @@ use tokio::sync::RwLock;
 
 use super::object::{Outcome, Reply, Served, parse, reply};
 use super::session::Session;
+use super::value::Hold;
 use crate::manager::core::NOT_KEPT;
 use crate::manager::fault::Fault;
 use crate::manager::op::{BY_VALUE, OwnInit, OwnOp, Parts};
@@ -20,6 +21,7 @@ use crate::wire::DecodeLimits;
 /// Methods that only look run side by side, one that changes it runs alone.
 struct Custom<T> {
     value: Arc<RwLock<Kept<T>>>,
+    _hold: Hold,
 }
 
 /// The user's value. Whoever lets go of it last may be a connection, which does not end by a panic in its `drop`.
@@ -49,7 +51,10 @@ impl<T> Drop for Kept<T> {
 }
 
 /// A new object of a type.
-pub(in crate::manager) fn make<T: Shared>(init: &OwnInit<'_>) -> Result<Arc<dyn Served>, Fault> {
+pub(in crate::manager) fn make<T: Shared>(
+    init: &OwnInit<'_>,
+    hold: Hold,
+) -> Result<Arc<dyn Served>, Fault> {
     let args = arguments(&init.args);
     let made = if init.maker == BY_VALUE {
         T::by_value(args).ok_or_else(|| {
@@ -62,7 +67,7 @@ pub(in crate::manager) fn make<T: Shared>(init: &OwnInit<'_>) -> Result<Arc<dyn 
         (maker.body)(args)
     };
     let value = made.map_err(failed)?;
-    Ok(Arc::new(Custom { value: Arc::new(RwLock::new(Kept(Some(value)))) }))
+    Ok(Arc::new(Custom { value: Arc::new(RwLock::new(Kept(Some(value)))), _hold: hold }))
 }
 
 fn arguments(parts: &Parts<'_>) -> OwnedArgs {
@@ -201,7 +206,7 @@ mod tests {
 
     fn made(maker: u64, payload: &Payload) -> Result<(), Fault> {
         let args = Parts::of(payload).unwrap();
-        make::<Plain>(&OwnInit { name: Plain::NAME, maker, args }).map(|_| ())
+        make::<Plain>(&OwnInit { name: Plain::NAME, maker, args }, Hold::none()).map(|_| ())
     }
 
     /// As a program of another version, or a hostile one, would ask.

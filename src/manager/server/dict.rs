@@ -35,10 +35,10 @@ impl Dict {
     fn run(&self, session: &Arc<Session>, op: DictOp<'_>) -> Reply {
         use DictOp as O;
         match op {
+            // What is encoded is taken out first: that needs no lock.
             O::Get(key) => {
-                // What is encoded is taken out first: that needs no lock.
                 let value = self.table.shard(key.0).get(key.0).cloned();
-                session.one(value.as_ref())
+                session.show(&value.as_ref().map(|value| session.cell(value)))
             }
             O::GetMany(keys) => {
                 let mut all = self.table.all();
@@ -46,34 +46,31 @@ impl Dict {
                     keys.iter().map(|key| all.shard(key.0).get(key.0).cloned()).collect();
                 drop(all);
                 let cells = found.iter().map(|v| v.as_ref().map(|v| session.cell(v)));
-                reply(&cells.collect::<Vec<_>>())
+                session.show(&cells.collect::<Vec<_>>())
             }
             O::Contains(key) => reply(&self.table.shard(key.0).contains(key.0)),
             O::Len => reply(&(self.table.all().len() as u64)),
             O::Keys => {
-                let all = self.table.all();
-                let keys: Vec<_> = all.items().into_iter().map(|(key, _)| Raw(key)).collect();
-                reply(&keys)
+                let items = self.table.cloned();
+                session.show(&items.iter().map(|(key, _)| Raw(key)).collect::<Vec<_>>())
             }
             O::Values => {
-                let all = self.table.all();
-                let values = all.items().into_iter().map(|(_, value)| session.cell(value));
-                reply(&values.collect::<Vec<_>>())
+                let items = self.table.cloned();
+                let values = items.iter().map(|(_, value)| session.cell(value));
+                session.show(&values.collect::<Vec<_>>())
             }
             O::Items => {
-                let all = self.table.all();
-                let items = all.items();
+                let items = self.table.cloned();
                 let items = items.iter().map(|(key, value)| (Raw(key), session.cell(value)));
-                reply(&items.collect::<Vec<_>>())
+                session.show(&items.collect::<Vec<_>>())
             }
             O::Copy => {
-                let all = self.table.all();
-                let items = all.items();
-                let items =
-                    items.into_iter().map(|(k, v)| Ok((Arc::clone(k), session.again(k, v)?)));
-                let items = items.collect::<Result<Vec<_>, Fault>>();
-                drop(all);
-                let items = items?;
+                let items = self.table.cloned();
+                let items = items.into_iter().map(|(k, v)| {
+                    let again = session.again(&k, &v)?;
+                    Ok((k, again))
+                });
+                let items = items.collect::<Result<Vec<_>, Fault>>()?;
                 let items: Vec<_> = items.iter().map(|(key, v)| (Raw(key), v.clone())).collect();
                 let copy = Dict::new(self.kind, &items);
                 reply(&session.adopt(self.kind, Arc::new(copy))?)

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +22,7 @@ pub(in crate::manager) enum Entrance {
 /// Somebody who has come in.
 pub(super) enum Guest {
     Local(End),
-    Tcp(TcpStream, Option<Arc<TlsServer>>),
+    Tcp(TcpStream, SocketAddr, Option<Arc<TlsServer>>),
 }
 
 /// What is known of a connection before anything is said over it.
@@ -52,29 +53,36 @@ impl Entrance {
                 Ok(None)
             }
             Entrance::Tcp(listener, tls) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(Some(Guest::Tcp(stream, tls.clone())))
+                let (stream, from) = listener.accept().await?;
+                Ok(Some(Guest::Tcp(stream, from, tls.clone())))
             }
         }
     }
 }
 
 impl Guest {
+    /// The machine it comes from, if that is known.
+    pub(super) fn from(&self) -> Option<IpAddr> {
+        match self {
+            Guest::Local(_) => None,
+            Guest::Tcp(_, from, _) => Some(from.ip().to_canonical()),
+        }
+    }
+
     /// Serves it to its end.
     pub(super) async fn serve(self, store: Arc<Store>, gate: Arc<Gate>, mut unknown: Place) {
-        let (stream, tls) = match self {
+        let (stream, from, tls) = match self {
             Guest::Local(end) => {
                 return connection::run(store, end, Way::default(), gate, unknown).await;
             }
-            Guest::Tcp(stream, tls) => (stream, tls),
+            Guest::Tcp(stream, from, tls) => (stream, from, tls),
         };
-        let from = stream.peer_addr().ok();
         let opened = match unknown.within(net::accept(stream, tls.as_deref())).await {
             Some(Ok(opened)) => opened,
             Some(Err(error)) => {
                 return tracing::warn!(
                     target: "procpool",
-                    from = from.map(tracing::field::display),
+                    %from,
                     "a client of a manager was refused: {error}"
                 );
             }

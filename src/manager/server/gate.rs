@@ -1,6 +1,8 @@
 //! Who is let in, and who has not said yet who they are.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +33,22 @@ pub(in crate::manager) struct Gate {
 #[derive(Default)]
 struct Unknown {
     next: u64,
-    places: BTreeMap<u64, oneshot::Sender<()>>,
+    places: BTreeMap<u64, (Option<IpAddr>, oneshot::Sender<()>)>,
+}
+
+impl Unknown {
+    /// Lets go of the one that has come first from where most have come.
+    fn make_room(&mut self) {
+        let mut counts = HashMap::<Option<IpAddr>, (usize, Reverse<u64>)>::new();
+        for (number, (from, _)) in self.places.iter().rev() {
+            let (count, first) = counts.entry(*from).or_insert((0, Reverse(0)));
+            *count += 1;
+            *first = Reverse(*number);
+        }
+        if let Some((_, Reverse(number))) = counts.into_values().max() {
+            self.places.remove(&number);
+        }
+    }
 }
 
 /// Of one that has not said who it is.
@@ -49,6 +66,8 @@ impl Gate {
             bytes: Account::new(u64::MAX),
             objects: Arc::new(AtomicU64::new(0)),
             max_objects: MAX_OBJECTS,
+            sent: Arc::default(),
+            early: Arc::default(),
             connections: Arc::new(AtomicU64::new(0)),
             max_connections: u64::MAX,
             max_message,
@@ -66,6 +85,8 @@ impl Gate {
                 bytes: Account::new(limits.bytes),
                 objects: Arc::new(AtomicU64::new(0)),
                 max_objects: limits.objects,
+                sent: Arc::default(),
+                early: Arc::default(),
                 connections: Arc::new(AtomicU64::new(0)),
                 max_connections: limits.connections,
                 max_message: limits.message_bytes,
@@ -81,17 +102,18 @@ impl Gate {
         self.clients.get(name).cloned()
     }
 
-    /// Somebody has connected. Of too many that say nothing whoever has done so for longest goes: who knows the key has
-    /// said so before many others have come.
-    pub(super) fn enter(&self) -> Place {
+    /// Somebody has connected. When there are too many who say nothing, one from where most come from goes, and of those the one that
+    /// has said nothing for longest: so many from one place are in nobody's way who comes from another, and who knows a key
+    /// says so before many others have come.
+    pub(super) fn enter(&self, from: Option<IpAddr>) -> Place {
         let (keep, taken_away) = oneshot::channel();
         let mut unknown = lock(&self.unknown);
         if unknown.places.len() >= MAX_UNKNOWN {
-            unknown.places.pop_first();
+            unknown.make_room();
         }
         let number = unknown.next;
         unknown.next += 1;
-        unknown.places.insert(number, keep);
+        unknown.places.insert(number, (from, keep));
         drop(unknown);
         let deadline = Instant::now() + self.patience;
         Place { unknown: self.unknown.clone(), number, taken_away, deadline }
@@ -113,5 +135,26 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         lock(&self.unknown).places.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_from_one_place_are_not_in_the_way_of_another() {
+        let gate = Gate::of(&ServeOptions::from(AuthKey::new("of no use here")));
+        let one = |last| Some(IpAddr::from([10, 0, 0, last]));
+        let mut honest = gate.enter(one(1));
+        let mut many: Vec<_> = (0..MAX_UNKNOWN).map(|_| gate.enter(one(2))).collect();
+        assert!(honest.within(std::future::ready(())).await.is_some());
+        assert!(honest.taken_away.try_recv().is_err_and(|e| e == TryRecvError::Empty));
+        // The first of the many has gone, and no other.
+        let gone = |place: &mut Place| place.taken_away.try_recv() == Err(TryRecvError::Closed);
+        assert_eq!(many.iter_mut().map(gone).filter(|gone| *gone).count(), 1);
+        assert!(gone(&mut many[0]));
     }
 }

@@ -107,12 +107,17 @@ impl List {
         let (values, len) = (&inner.values, inner.values.len());
         match op {
             O::Len => reply(&(len as u64)),
-            O::Get(index) => reply(&session.cell(&values[at(index, len)?])),
+            O::Get(index) => {
+                let value = values[at(index, len)?].clone();
+                drop(inner);
+                session.show(&session.cell(&value))
+            }
             O::Slice { step: 0, .. } => Err(Fault::Failed("the step of a slice is 0".to_owned())),
             O::Slice { start, stop, step } => {
                 let all = steps(start, stop, step, len);
-                let cells: Vec<_> = all.into_iter().map(|i| session.cell(&values[i])).collect();
-                reply(&cells)
+                let all: Vec<_> = all.into_iter().map(|i| values[i].clone()).collect();
+                drop(inner);
+                session.show(&session.cells(&all))
             }
             O::Index { value, start, stop } => {
                 let value = take(&value)?;
@@ -125,12 +130,16 @@ impl List {
                 reply(&(values.iter().filter(|one| **one == value).count() as u64))
             }
             O::Contains(value) => reply(&values.contains(&take(&value)?)),
-            O::Snapshot => reply(&(inner.version, session.cells(values))),
-            O::Copy => {
-                let copy =
-                    values.iter().map(|value| session.again(&[], value)).collect::<Result<_, _>>();
+            O::Snapshot => {
+                let (version, values) = (inner.version, values.clone());
                 drop(inner);
-                let copy = List::new(self.kind, copy?);
+                session.show(&(version, session.cells(&values)))
+            }
+            O::Copy => {
+                let values = values.clone();
+                drop(inner);
+                let copy = values.iter().map(|value| session.again(&[], value));
+                let copy = List::new(self.kind, copy.collect::<Result<_, _>>()?);
                 reply(&session.adopt(self.kind, Arc::new(copy))?)
             }
             _ => Err(Fault::Malformed("it is no question".to_owned())),

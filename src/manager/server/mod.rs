@@ -15,6 +15,7 @@ mod lock;
 mod object;
 mod pool;
 mod queue;
+mod replies;
 mod semaphore;
 mod serve;
 mod session;
@@ -33,6 +34,7 @@ pub(in crate::manager) use gate::Gate;
 pub(in crate::manager) use object::Served;
 pub(in crate::manager) use serve::serve;
 pub(in crate::manager) use store::{Store, random};
+pub(in crate::manager) use value::Hold;
 
 use self::object::parse;
 use self::session::Session;
@@ -80,7 +82,11 @@ fn make(session: &Session, kind: Kind, init: &[u8]) -> Result<Arc<dyn Served>, F
             session.check_pools()?;
             Arc::new(pool::Pool::new(parse(init)?))
         }
-        kind if kind.is_own() => types::make(kind, &parse(init)?)?,
+        kind if kind.is_own() => {
+            // What it is made of counts as long as it is there.
+            let hold = session.account.hold(init.len() as u64)?;
+            types::make(kind, &parse(init)?, hold)?
+        }
         _ => return Err(Fault::Unsupported(format!("it makes no objects of kind {}", kind.0))),
     })
 }

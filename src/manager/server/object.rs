@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use super::lock::Lock;
@@ -109,4 +110,40 @@ pub(in crate::manager) fn parse<'a, T: Deserialize<'a>>(mut bytes: &'a [u8]) -> 
 
 pub(in crate::manager) fn reply<T: Serialize + ?Sized>(value: &T) -> Reply {
     postcard::to_allocvec(value).map_err(|e| Fault::Failed(e.to_string()))
+}
+
+/// One of at most so many bytes: what is asked for with few may be much.
+pub(super) fn bounded_reply<T: Serialize + ?Sized>(value: &T, max: u64) -> Reply {
+    let bounded = Bounded { bytes: Vec::new(), max };
+    postcard::serialize_with_flavor(value, bounded).map_err(|e| match e {
+        postcard::Error::SerializeBufferFull => {
+            Fault::Limit { what: "bytes of a reply".to_owned(), max }
+        }
+        other => Fault::Failed(other.to_string()),
+    })
+}
+
+struct Bounded {
+    bytes: Vec<u8>,
+    max: u64,
+}
+
+impl Flavor for Bounded {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.try_extend(&[data])
+    }
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        if (self.bytes.len() + data.len()) as u64 > self.max {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.bytes)
+    }
 }

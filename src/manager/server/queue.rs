@@ -1,6 +1,6 @@
 //! A queue.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, watch};
@@ -23,6 +23,8 @@ pub(super) struct Queue {
     over: Mutex<usize>,
     /// Items that were put and are not done.
     unfinished: watch::Sender<u64>,
+    /// How many each session has taken, and may give back.
+    taken: Mutex<HashMap<u64, u64>>,
 }
 
 impl Queue {
@@ -37,6 +39,7 @@ impl Queue {
             free: Semaphore::new(if max == 0 { Semaphore::MAX_PERMITS } else { max }),
             over: Mutex::new(0),
             unfinished: watch::Sender::new(0),
+            taken: Mutex::default(),
         }
     }
 
@@ -58,9 +61,28 @@ impl Queue {
             self.free.add_permits(1);
         }
         drop(over);
+        let by = session.id;
+        *lock(&self.taken).entry(by).or_default() += 1;
         let said = reply(&session.cell(&value));
         let queue = self.clone();
-        Said::with(said, Undo::new(move || queue.unpop(value)))
+        let undo = move || {
+            queue.untake(by);
+            queue.unpop(value);
+        };
+        Said::with(said, Undo::new(undo))
+    }
+
+    /// Whether the session had taken an item; it has one fewer.
+    fn untake(&self, by: u64) -> bool {
+        let mut taken = lock(&self.taken);
+        match taken.get_mut(&by) {
+            Some(1) => taken.remove(&by).is_some(),
+            Some(n) => {
+                *n -= 1;
+                true
+            }
+            None => false,
+        }
     }
 
     fn unpop(&self, value: Value) {
@@ -129,7 +151,11 @@ impl Queue {
                 self.pop(session).into()
             }
             QueueOp::Unget(cell) => {
-                self.unpop(put(cell)?);
+                if !self.untake(session.id) {
+                    return Err(Fault::NotHeld("an item".to_owned()));
+                }
+                // It was there before, and goes back whatever else its taker has.
+                self.unpop(session.take_back(&cell)?);
                 reply(&()).into()
             }
             QueueOp::Len => reply(&(lock(&self.items).len() as u64)).into(),
@@ -155,5 +181,9 @@ pub(super) fn take(semaphore: &Semaphore) -> bool {
 impl Served for Queue {
     fn call(self: Arc<Self>, session: &Arc<Session>, op: &[u8]) -> Outcome {
         parse(op).and_then(|op| self.run(session, op)).unwrap_or_else(|fault| Err(fault).into())
+    }
+
+    fn left(&self, session: u64) {
+        lock(&self.taken).remove(&session);
     }
 }

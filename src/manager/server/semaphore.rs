@@ -16,18 +16,26 @@ pub(super) struct Semaphore {
     permits: sync::Semaphore,
     /// As many as there may be.
     bound: usize,
+    held: Mutex<Held>,
+}
+
+struct Held {
     /// How many each session has.
-    held: Mutex<HashMap<u64, usize>>,
+    by: HashMap<u64, usize>,
+    /// How many there are, free, held or on their way from the one to the other.
+    existing: usize,
 }
 
 impl Semaphore {
     pub(super) fn new(permits: u32, bounded: bool) -> Self {
         let bound = if bounded { permits as usize } else { sync::Semaphore::MAX_PERMITS };
-        Semaphore { permits: sync::Semaphore::new(permits as usize), bound, held: Mutex::default() }
+        let existing = permits as usize;
+        let held = Mutex::new(Held { by: HashMap::new(), existing });
+        Semaphore { permits: sync::Semaphore::new(existing), bound, held }
     }
 
     fn own(self: &Arc<Self>, session: u64) -> Said {
-        *lock(&self.held).entry(session).or_default() += 1;
+        *lock(&self.held).by.entry(session).or_default() += 1;
         let semaphore = self.clone();
         Said::with(reply(&()), Undo::new(move || semaphore.undo(session)))
     }
@@ -35,8 +43,8 @@ impl Semaphore {
     /// Takes back one that did not get to who was to have it.
     fn undo(&self, session: u64) {
         let mut held = lock(&self.held);
-        match held.get_mut(&session) {
-            Some(1) => drop(held.remove(&session)),
+        match held.by.get_mut(&session) {
+            Some(1) => drop(held.by.remove(&session)),
             Some(n) => *n -= 1,
             // It came back with the others of its session.
             None => return,
@@ -48,16 +56,15 @@ impl Semaphore {
     /// Permits come back that the session has, or new ones.
     fn release(&self, session: u64, n: usize) -> Result<(), Fault> {
         let mut held = lock(&self.held);
-        let all: usize = held.values().sum();
-        let own = held.get(&session).copied().unwrap_or(0);
-        let new = n.saturating_sub(own);
-        let total = self.permits.available_permits().saturating_add(all).saturating_add(new);
-        if total > self.bound {
+        let own = held.by.get(&session).copied().unwrap_or(0);
+        let existing = held.existing.saturating_add(n.saturating_sub(own));
+        if existing > self.bound {
             return Err(Fault::TooMany(format!("permits: there are {}", self.bound)));
         }
+        held.existing = existing;
         match own.saturating_sub(n) {
-            0 => held.remove(&session),
-            left => held.insert(session, left),
+            0 => held.by.remove(&session),
+            left => held.by.insert(session, left),
         };
         drop(held);
         self.permits.add_permits(n);
@@ -88,11 +95,13 @@ impl Semaphore {
             }
             SemaphoreOp::Forget => {
                 let mut held = lock(&self.held);
-                match held.get_mut(&by) {
-                    Some(1) => drop(held.remove(&by)),
+                match held.by.get_mut(&by) {
+                    Some(1) => drop(held.by.remove(&by)),
                     Some(n) => *n -= 1,
                     None => return Reply::Err(Fault::NotHeld("a permit".to_owned())).into(),
                 }
+                // Whoever releases it makes a new one.
+                held.existing -= 1;
                 reply(&()).into()
             }
             SemaphoreOp::Value => reply(&(self.permits.available_permits() as u64)).into(),
@@ -109,7 +118,7 @@ impl Served for Semaphore {
     }
 
     fn left(&self, session: u64) {
-        if let Some(n) = lock(&self.held).remove(&session) {
+        if let Some(n) = lock(&self.held).by.remove(&session) {
             self.permits.add_permits(n);
         }
     }

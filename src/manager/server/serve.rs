@@ -24,16 +24,17 @@ pub(in crate::manager) async fn serve(store: Arc<Store>, mut entrance: Entrance,
         let accepted = tokio::select! {
             biased;
             _ = ending.wait_for(|ending| *ending) => break,
-            accepted = entrance.accept() => accepted,
+            // Before whoever comes next: they may come faster than they are let in.
             Some(_) = connections.join_next() => continue,
             _ = sweep.tick() => {
                 store.sweep(Instant::now());
                 continue;
             }
+            accepted = entrance.accept() => accepted,
         };
         match accepted {
             Ok(Some(guest)) => {
-                let place = gate.enter();
+                let place = gate.enter(guest.from());
                 connections.spawn(guest.serve(store.clone(), gate.clone(), place));
             }
             Ok(None) => {}

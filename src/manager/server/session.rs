@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::object::{Reply, reply};
-use super::store::{Entry, Store};
+use super::object::{Reply, bounded_reply, reply};
+use super::replies::LONG;
+use super::store::{Counted, Entry, Store};
 use super::value::{Account, Value};
+use serde::Serialize;
+
 use crate::manager::fault::Fault;
 use crate::manager::op::{Cell, Kind, ManagerOp, Raw, Ref};
 use crate::manager::rights::Rights;
@@ -23,6 +26,9 @@ pub(in crate::manager) struct ClientAccount {
     pub(in crate::manager) bytes: Arc<Account>,
     pub(in crate::manager) objects: Arc<AtomicU64>,
     pub(in crate::manager) max_objects: u64,
+    /// Objects on their way that it has sent, and that it was sent too early.
+    pub(in crate::manager) sent: Arc<AtomicU64>,
+    pub(in crate::manager) early: Arc<AtomicU64>,
     pub(in crate::manager) connections: Arc<AtomicU64>,
     pub(in crate::manager) max_connections: u64,
     pub(in crate::manager) max_message: u64,
@@ -100,12 +106,22 @@ impl Session {
 
     /// One that is to be kept under a key.
     pub(in crate::manager) fn take_at(&self, key: &[u8], cell: &Cell<'_>) -> Result<Value, Fault> {
+        Value::new(cell.bytes.0, self.refs(cell)?, &self.account, key.len())
+    }
+
+    /// One that it had taken; what was given along with it is had no more.
+    pub(super) fn take_back(&self, cell: &Cell<'_>) -> Result<Value, Fault> {
+        let value = Value::again(cell.bytes.0, self.refs(cell)?, &self.account);
+        cell.refs.iter().for_each(|r| self.release(r.id, 1));
+        Ok(value)
+    }
+
+    /// What a value refers to.
+    fn refs(&self, cell: &Cell<'_>) -> Result<Box<[Arc<Entry>]>, Fault> {
         if cell.refs.len() > MAX_REFS {
             return Err(Fault::Limit { what: "objects in a value".into(), max: MAX_REFS as u64 });
         }
-        let refs = cell.refs.iter().map(|r| self.held(r.id).ok_or(Fault::NoObject));
-        let refs: Box<[_]> = refs.collect::<Result<_, _>>()?;
-        Value::new(cell.bytes.0, refs, &self.account, key.len())
+        cell.refs.iter().map(|r| self.held(r.id).ok_or(Fault::NoObject)).collect()
     }
 
     pub(in crate::manager) fn take_all(&self, cells: &[Cell<'_>]) -> Result<Vec<Value>, Fault> {
@@ -131,12 +147,21 @@ impl Session {
         reply(&value.map(|value| self.cell(value)))
     }
 
+    /// What somebody only looks at, who may ask for it over and over: no more than fits into one message, and into what the
+    /// client may have, since it may not read it.
+    pub(in crate::manager) fn show<T: Serialize + ?Sized>(&self, value: &T) -> Reply {
+        let shown = bounded_reply(value, self.client.max_message)?;
+        if shown.len() > LONG {
+            self.account.check(shown.len() as u64)?;
+        }
+        Ok(shown)
+    }
+
     /// A new object of this session's making.
     pub(in crate::manager) fn make(&self, kind: Kind, init: &[u8]) -> Result<Ref, Fault> {
-        self.client.rights.check_create()?;
-        self.check_room()?;
+        let room = self.room()?;
         let object = super::make(self, kind, init)?;
-        Ok(self.give(&self.store.add(kind, object, &self.client.objects)))
+        Ok(self.give(&self.store.add(kind, object, room)))
     }
 
     /// A new object that exists already here.
@@ -145,9 +170,8 @@ impl Session {
         kind: Kind,
         object: Arc<dyn super::object::Served>,
     ) -> Result<Ref, Fault> {
-        self.client.rights.check_create()?;
-        self.check_room()?;
-        Ok(self.give(&self.store.add(kind, object, &self.client.objects)))
+        let room = self.room()?;
+        Ok(self.give(&self.store.add(kind, object, room)))
     }
 
     /// Whether it may have that task run.
@@ -160,12 +184,11 @@ impl Session {
         self.client.rights.check_pools()
     }
 
-    fn check_room(&self) -> Result<(), Fault> {
-        let max = self.client.max_objects;
-        if self.client.objects.load(Ordering::Relaxed) >= max {
-            return Err(Fault::Limit { what: "objects of one client".to_owned(), max });
-        }
-        Ok(())
+    /// Room for one more object, or name.
+    fn room(&self) -> Result<Counted, Fault> {
+        self.client.rights.check_create()?;
+        let ClientAccount { objects, max_objects, .. } = &self.client;
+        Counted::new(objects, *max_objects, "objects and names of one client")
     }
 
     /// Whether it may do more than look.
@@ -179,11 +202,11 @@ impl Session {
         match op {
             ManagerOp::Create { kind, init } => reply(&self.make(*kind, init.0)?),
             ManagerOp::Redeem { id, key, ticket } => {
-                let entry = self.store.redeem(*id, *key, *ticket)?;
+                let entry = self.store.redeem(*id, *key, (*ticket, &self.client.early))?;
                 reply(&self.give(&entry))
             }
             ManagerOp::Ticket { id, ticket } => {
-                self.store.send(&held(*id)?, *ticket, self.id)?;
+                self.store.send(&held(*id)?, *ticket, (self.id, &self.client.sent))?;
                 reply(&())
             }
             ManagerOp::Release { id, count } => {
@@ -191,15 +214,17 @@ impl Session {
                 reply(&())
             }
             ManagerOp::Publish { name, id } => {
-                self.client.rights.check_create()?;
+                let room = self.room()?;
                 self.client.rights.check_name(name)?;
-                self.store.publish(name, &held(*id)?)?;
+                self.store.publish(name, &held(*id)?, room)?;
                 reply(&())
             }
             ManagerOp::Unpublish { name } => {
                 self.client.rights.check_create()?;
                 self.client.rights.check_name(name)?;
-                reply(&self.store.unpublish(name))
+                let may_all = self.client.rights.check_shutdown().is_ok();
+                let giver = (!may_all).then_some(&self.client.objects);
+                reply(&self.store.unpublish(name, giver)?)
             }
             ManagerOp::Find { name } => {
                 self.client.rights.check_name(name)?;

@@ -50,7 +50,7 @@ impl Set {
             O::Contains(item) => reply(&self.table.shard(item.0).contains(item.0)),
             O::Items => {
                 let all = items(&self.table.all());
-                reply(&all.iter().map(|item| Raw(item)).collect::<Vec<_>>())
+                session.show(&all.iter().map(|item| Raw(item)).collect::<Vec<_>>())
             }
             O::IsSubset(others) => {
                 let others: HashSet<_> = others.iter().map(|item| item.0).collect();

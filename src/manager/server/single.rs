@@ -22,7 +22,7 @@ impl Single {
         match op {
             ValueOp::Get => {
                 let value = lock(&self.0).clone();
-                reply(&session.cell(&value))
+                session.show(&session.cell(&value))
             }
             ValueOp::Set(value) => {
                 let value = session.take(value)?;

@@ -21,8 +21,8 @@ use crate::sys::lock;
 const LINGER: Duration = Duration::from_secs(60);
 /// How long what a client had waits for it when the connection over the network is lost.
 const RETURN: Duration = Duration::from_secs(30);
-/// Objects on their way, and those that arrived before it was said that they are, of one session.
-pub(super) const MAX_TICKETS: usize = 1 << 16;
+/// Objects on their way, and those that arrived before it was said that they are, of one client.
+const MAX_TICKETS: u64 = 1 << 16;
 const MAX_NAMES: usize = 1 << 16;
 pub(super) const MAX_NAME: usize = 1024;
 
@@ -32,6 +32,32 @@ pub(in crate::manager) fn random() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
+/// One more of what a client may have a number of, as long as this is there.
+pub(super) struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    /// If that is not too many.
+    pub(super) fn new(count: &Arc<AtomicU64>, max: u64, what: &str) -> Result<Self, Fault> {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(count.clone());
+        if before >= max {
+            return Err(Fault::Limit { what: what.to_owned(), max });
+        }
+        Ok(counted)
+    }
+
+    /// Whether it is that client's.
+    fn is_of(&self, count: &Arc<AtomicU64>) -> bool {
+        Arc::ptr_eq(&self.0, count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// An object, and how it is called.
 pub(in crate::manager) struct Entry {
     pub(super) id: u64,
@@ -39,7 +65,7 @@ pub(in crate::manager) struct Entry {
     pub(super) kind: Kind,
     pub(super) object: Arc<dyn Served>,
     store: Weak<Store>,
-    maker: Arc<AtomicU64>,
+    _counted: Counted,
 }
 
 impl Entry {
@@ -56,7 +82,6 @@ impl fmt::Debug for Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.maker.fetch_sub(1, Ordering::Relaxed);
         if let Some(store) = self.store.upgrade() {
             lock(&store.objects).remove(&self.id);
         }
@@ -68,20 +93,7 @@ struct Tickets {
     /// By object and number.
     on_their_way: HashMap<(u64, u64), OnItsWay>,
     /// Redeemed before it was said that there is one.
-    redeemed: HashMap<(u64, u64), Instant>,
-    /// How many are on their way of each session.
-    counts: HashMap<u64, usize>,
-}
-
-impl Tickets {
-    fn uncount(&mut self, by: u64) {
-        if let Some(count) = self.counts.get_mut(&by) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&by);
-            }
-        }
-    }
+    redeemed: HashMap<(u64, u64), (Counted, Instant)>,
 }
 
 struct OnItsWay {
@@ -89,6 +101,13 @@ struct OnItsWay {
     _entry: Arc<Entry>,
     by: u64,
     until: Option<Instant>,
+    _counted: Counted,
+}
+
+/// A name, and who gave it.
+struct Named {
+    entry: Arc<Entry>,
+    counted: Counted,
 }
 
 /// Everything a manager has.
@@ -96,7 +115,7 @@ pub(in crate::manager) struct Store {
     /// Which manager this is: no two are alike.
     pub(in crate::manager) instance: u128,
     objects: Mutex<HashMap<u64, Weak<Entry>>>,
-    names: Mutex<BTreeMap<String, Arc<Entry>>>,
+    names: Mutex<BTreeMap<String, Named>>,
     tickets: Mutex<Tickets>,
     /// What clients had whose connections were lost, and for how long.
     lingering: Mutex<HashMap<u64, (Arc<Entry>, Instant)>>,
@@ -126,17 +145,16 @@ impl Store {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A new object; `maker` counts those of one client.
+    /// A new object.
     pub(super) fn add(
         self: &Arc<Self>,
         kind: Kind,
         object: Arc<dyn Served>,
-        maker: &Arc<AtomicU64>,
+        counted: Counted,
     ) -> Arc<Entry> {
-        maker.fetch_add(1, Ordering::Relaxed);
         let (id, key) = (self.next_number(), random());
-        let (store, maker) = (Arc::downgrade(self), maker.clone());
-        let entry = Arc::new(Entry { id, key, kind, object, store, maker });
+        let store = Arc::downgrade(self);
+        let entry = Arc::new(Entry { id, key, kind, object, store, _counted: counted });
         lock(&self.objects).insert(id, Arc::downgrade(&entry));
         entry
     }
@@ -147,42 +165,42 @@ impl Store {
         (entry.key == key).then_some(entry)
     }
 
-    /// A session passes an object on.
-    pub(super) fn send(&self, entry: &Arc<Entry>, ticket: u64, by: u64) -> Result<(), Fault> {
+    /// A session passes an object on; `count` has those of its client.
+    pub(super) fn send(
+        &self,
+        entry: &Arc<Entry>,
+        ticket: u64,
+        (by, count): (u64, &Arc<AtomicU64>),
+    ) -> Result<(), Fault> {
+        let counted = Counted::new(count, MAX_TICKETS, "objects on their way between processes")?;
         let mut tickets = lock(&self.tickets);
         if tickets.redeemed.remove(&(entry.id, ticket)).is_some() {
             return Ok(());
         }
-        let count = tickets.counts.entry(by).or_default();
-        if *count >= MAX_TICKETS {
-            let what = "objects on their way between processes".to_owned();
-            return Err(Fault::Limit { what, max: MAX_TICKETS as u64 });
-        }
-        *count += 1;
-        let one = OnItsWay { _entry: entry.clone(), by, until: None };
+        let one = OnItsWay { _entry: entry.clone(), by, until: None, _counted: counted };
         let replaced = tickets.on_their_way.insert((entry.id, ticket), one);
-        if let Some(one) = &replaced {
-            tickets.uncount(one.by);
-        }
         drop(tickets);
         drop(replaced);
         Ok(())
     }
 
-    /// An object arrives.
-    pub(super) fn redeem(&self, id: u64, key: u128, ticket: u64) -> Result<Arc<Entry>, Fault> {
+    /// An object arrives; `count` has those that its client has redeemed too early.
+    pub(super) fn redeem(
+        &self,
+        id: u64,
+        key: u128,
+        (ticket, count): (u64, &Arc<AtomicU64>),
+    ) -> Result<Arc<Entry>, Fault> {
         let entry = self.find(id, key).ok_or(Fault::NoObject)?;
         if ticket == 0 {
             return Ok(entry);
         }
         let mut tickets = lock(&self.tickets);
         let one = tickets.on_their_way.remove(&(id, ticket));
-        match &one {
-            Some(one) => tickets.uncount(one.by),
-            None if tickets.redeemed.len() < MAX_TICKETS => {
-                tickets.redeemed.insert((id, ticket), Instant::now());
-            }
-            None => {}
+        if one.is_none()
+            && let Ok(counted) = Counted::new(count, MAX_TICKETS, "objects that came too early")
+        {
+            tickets.redeemed.insert((id, ticket), (counted, Instant::now()));
         }
         drop(tickets);
         drop(one);
@@ -217,12 +235,16 @@ impl Store {
         let mut tickets = lock(&self.tickets);
         let over = |one: &OnItsWay| one.until.is_some_and(|until| until <= now);
         late.extend(tickets.on_their_way.extract_if(|_, one| over(one)));
-        late.iter().for_each(|(_, one)| tickets.uncount(one.by));
-        tickets.redeemed.retain(|_, at| now.saturating_duration_since(*at) < LINGER);
+        tickets.redeemed.retain(|_, (_, at)| now.saturating_duration_since(*at) < LINGER);
         drop(tickets);
     }
 
-    pub(super) fn publish(&self, name: &str, entry: &Arc<Entry>) -> Result<(), Fault> {
+    pub(super) fn publish(
+        &self,
+        name: &str,
+        entry: &Arc<Entry>,
+        counted: Counted,
+    ) -> Result<(), Fault> {
         if name.len() > MAX_NAME {
             return Err(Fault::Limit { what: "bytes of a name".to_owned(), max: MAX_NAME as u64 });
         }
@@ -233,17 +255,31 @@ impl Store {
         if names.len() >= MAX_NAMES {
             return Err(Fault::Limit { what: "names".to_owned(), max: MAX_NAMES as u64 });
         }
-        names.insert(name.to_owned(), entry.clone());
+        names.insert(name.to_owned(), Named { entry: entry.clone(), counted });
         Ok(())
     }
 
-    pub(super) fn unpublish(&self, name: &str) -> bool {
-        let removed = lock(&self.names).remove(name);
-        removed.is_some()
+    /// Takes away a name that the client whose objects are counted there has given, or whoever has if there is none; whether
+    /// there was one.
+    pub(super) fn unpublish(
+        &self,
+        name: &str,
+        giver: Option<&Arc<AtomicU64>>,
+    ) -> Result<bool, Fault> {
+        let mut names = lock(&self.names);
+        let other = |named: &Named| giver.is_some_and(|giver| !named.counted.is_of(giver));
+        if names.get(name).is_some_and(other) {
+            return Err(Fault::Denied("take away a name that another has given".to_owned()));
+        }
+        let removed = names.remove(name);
+        drop(names);
+        Ok(removed.is_some())
     }
 
     pub(super) fn named(&self, name: &str) -> Result<Arc<Entry>, Fault> {
-        lock(&self.names).get(name).cloned().ok_or_else(|| Fault::NoName(name.to_owned()))
+        let names = lock(&self.names);
+        let named = names.get(name).ok_or_else(|| Fault::NoName(name.to_owned()))?;
+        Ok(named.entry.clone())
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -277,13 +313,15 @@ mod tests {
     #[test]
     fn what_a_lost_client_had_waits_for_it_for_a_while() {
         let store = Store::new();
-        let entry = store.add(Kind::EVENT, Arc::new(Event::new()), &Arc::default());
+        let count = Arc::default();
+        let counted = Counted::new(&count, 1, "objects").unwrap();
+        let entry = store.add(Kind::EVENT, Arc::new(Event::new()), counted);
         let Ref { id, key, .. } = entry.reference();
         let before = Instant::now();
         store.linger(std::iter::once(entry));
         store.sweep(before + RETURN / 2);
-        drop(store.redeem(id, key, 0).unwrap());
+        drop(store.redeem(id, key, (0, &count)).unwrap());
         store.sweep(Instant::now() + RETURN);
-        assert!(matches!(store.redeem(id, key, 0), Err(Fault::NoObject)));
+        assert!(matches!(store.redeem(id, key, (0, &count)), Err(Fault::NoObject)));
     }
 }

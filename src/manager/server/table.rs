@@ -81,6 +81,14 @@ impl<V> Table<V> {
     }
 }
 
+impl<V: Clone> Table<V> {
+    /// All of it as it is at one time, in the order in which the keys came.
+    pub(super) fn cloned(&self) -> Vec<(Arc<[u8]>, V)> {
+        let all = self.all();
+        all.items().into_iter().map(|(key, value)| (Arc::clone(key), value.clone())).collect()
+    }
+}
+
 /// All shards, kept from others.
 pub(super) struct All<'a, V> {
     table: &'a Table<V>,

@@ -1,5 +1,6 @@
 //! What the manager keeps of a value: its bytes, and the objects it refers to.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,12 +29,26 @@ impl Account {
         Ok(Hold(self.clone(), n))
     }
 
+    /// The same though it is more than there may be: what is counted is there already.
+    pub(super) fn hold_in_any_case(self: &Arc<Self>, n: u64) -> Hold {
+        self.bytes.fetch_add(n, Ordering::Relaxed);
+        Hold(self.clone(), n)
+    }
+
+    /// Whether there is room for so many more.
+    pub(super) fn check(&self, n: u64) -> Result<(), Fault> {
+        if self.bytes().saturating_add(n) > self.max { Err(self.too_much()) } else { Ok(()) }
+    }
+
+    fn too_much(&self) -> Fault {
+        Fault::Limit { what: "bytes of one client in the manager".to_owned(), max: self.max }
+    }
+
     fn take(&self, n: u64) -> Result<(), Fault> {
         let before = self.bytes.fetch_add(n, Ordering::Relaxed);
         if before.saturating_add(n) > self.max {
             self.bytes.fetch_sub(n, Ordering::Relaxed);
-            let what = "bytes of one client in the manager".to_owned();
-            return Err(Fault::Limit { what, max: self.max });
+            return Err(self.too_much());
         }
         Ok(())
     }
@@ -42,6 +57,14 @@ impl Account {
 /// Bytes that are counted as long as this is there.
 #[derive(Debug)]
 pub(in crate::manager) struct Hold(Arc<Account>, u64);
+
+#[cfg(test)]
+impl Hold {
+    /// Of nothing.
+    pub(in crate::manager) fn none() -> Self {
+        Account::new(0).hold_in_any_case(0)
+    }
+}
 
 impl Drop for Hold {
     fn drop(&mut self) {
@@ -65,6 +88,10 @@ struct Stored {
 const OVERHEAD: u64 = 64;
 const REFERENCE: u64 = 16;
 
+fn cost(bytes: usize, refs: usize) -> u64 {
+    bytes as u64 + refs as u64 * REFERENCE + OVERHEAD
+}
+
 impl Value {
     /// One that is kept under a key of so many bytes, or with none.
     pub(super) fn new(
@@ -73,9 +100,18 @@ impl Value {
         account: &Arc<Account>,
         key: usize,
     ) -> Result<Self, Fault> {
-        let cost = (bytes.len() + key) as u64 + refs.len() as u64 * REFERENCE + OVERHEAD;
-        let cost = account.hold(cost)?;
-        Ok(Value(Arc::new(Stored { bytes: bytes.into(), refs, _cost: cost })))
+        let cost = account.hold(cost(bytes.len() + key, refs.len()))?;
+        Ok(Self::of(bytes, refs, cost))
+    }
+
+    /// One that was here before.
+    pub(super) fn again(bytes: &[u8], refs: Box<[Arc<Entry>]>, account: &Arc<Account>) -> Self {
+        let cost = account.hold_in_any_case(cost(bytes.len(), refs.len()));
+        Self::of(bytes, refs, cost)
+    }
+
+    fn of(bytes: &[u8], refs: Box<[Arc<Entry>]>, cost: Hold) -> Self {
+        Value(Arc::new(Stored { bytes: bytes.into(), refs, _cost: cost }))
     }
 
     pub(in crate::manager) fn bytes(&self) -> &[u8] {
@@ -89,6 +125,43 @@ impl Value {
 
     pub(super) fn refs(&self) -> &[Arc<Entry>] {
         &self.0.refs
+    }
+}
+
+thread_local! {
+    /// What values referred to that are being dropped by this thread.
+    static DROPPED: RefCell<Option<Vec<Arc<Entry>>>> = const { RefCell::new(None) };
+}
+
+/// What it refers to goes one after the other: a chain of objects may be longer than a thread's stack is deep.
+impl Drop for Stored {
+    fn drop(&mut self) {
+        struct Outermost;
+        impl Drop for Outermost {
+            fn drop(&mut self) {
+                DROPPED.set(None);
+            }
+        }
+        if self.refs.is_empty() {
+            return;
+        }
+        let refs = std::mem::take(&mut self.refs).into_vec();
+        let is_outermost = DROPPED.with_borrow_mut(|dropped| match dropped {
+            Some(dropped) => {
+                dropped.extend(refs);
+                false
+            }
+            None => {
+                *dropped = Some(refs);
+                true
+            }
+        });
+        if is_outermost {
+            let _outermost = Outermost;
+            while let Some(entry) = DROPPED.with_borrow_mut(|d| d.as_mut().and_then(Vec::pop)) {
+                drop(entry);
+            }
+        }
     }
 }
 
