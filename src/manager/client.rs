@@ -114,15 +114,21 @@ impl Client {
         }))
     }
 
+    /// One more hold on it, but for one that is just being let go of.
+    pub(super) fn another(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
     /// Whether it can still be used.
     pub(super) fn is_over(&self) -> bool {
         lock(&self.tx).over.is_some()
     }
 
-    /// Asks for something, after `before` has said what it has to; the request's number.
+    /// Asks for something, between what `before` and `after` have to say; the request's number.
     pub(super) fn ask(
         &self,
         before: impl FnOnce(&mut Sender<'_>),
+        after: impl FnOnce(&mut Sender<'_>),
         (object, kind): (u64, Kind),
         op: Vec<u8>,
         waker: Option<&Waker>,
@@ -135,6 +141,7 @@ impl Client {
         tx.next += 1;
         let id = tx.next;
         Sender { out: &mut tx.out }.request(id, object, kind, op);
+        after(&mut Sender { out: &mut tx.out });
         tx.slots.insert(id, Slot::Waiting(waker.cloned()));
         tx.outstanding += 1;
         let direct = waker.is_none() || tx.outstanding == 1;

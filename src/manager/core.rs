@@ -194,6 +194,25 @@ impl Core {
     }
 }
 
+/// A process may be several clients of one manager, and have an object on the connection of another of them.
+impl Core {
+    /// Whether it is had on a connection of that client's.
+    pub(super) fn is_at(&self, site: &Arc<Site>) -> bool {
+        Arc::ptr_eq(&self.site, site)
+    }
+
+    /// Has it for one request on a connection where it is not had.
+    pub(super) fn lend(&self, sender: &mut Sender<'_>) {
+        let Ref { id, key, .. } = self.reference;
+        sender.tell(&ManagerOp::Redeem { id, key, ticket: 0 });
+    }
+
+    /// And no longer.
+    pub(super) fn take_back(&self, sender: &mut Sender<'_>) {
+        sender.tell(&ManagerOp::Release { id: self.reference.id, count: 1 });
+    }
+}
+
 /// An operation in its buffer, and the objects in it.
 pub(super) type Asked = (Vec<u8>, Vec<Arc<Core>>);
 
@@ -448,6 +467,14 @@ impl Encoded {
 pub(super) struct Source {
     pub(super) site: Arc<Site>,
     pub(super) client: Arc<Client>,
+    /// Nothing is made of it: the objects in it are given back.
+    pub(super) discards: bool,
+}
+
+/// A value that has come, with the objects in it, which are had from now on.
+pub(super) struct Loaded<'a> {
+    bytes: Raw<'a>,
+    cores: Vec<Arc<Core>>,
 }
 
 impl Source {
@@ -477,7 +504,7 @@ impl Source {
     }
 
     pub(super) fn all<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Vec<T>, ManagerError> {
-        self.reply::<Vec<Cell<'_>>>(bytes)?.into_iter().map(|cell| self.value(cell)).collect()
+        self.values(self.reply::<Vec<Cell<'_>>>(bytes)?)
     }
 
     pub(super) fn keys<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<Vec<T>, ManagerError> {
@@ -489,9 +516,31 @@ impl Source {
     }
 
     pub(super) fn value<T: DeserializeOwned>(&self, cell: Cell<'_>) -> Result<T, ManagerError> {
-        // Those that the value does not take are given back.
+        self.unload(self.load(cell))
+    }
+
+    /// Those of several are had before the first value is made, which can fail.
+    pub(super) fn load<'b>(&self, cell: Cell<'b>) -> Loaded<'b> {
         let cores = cell.refs.into_iter().map(|reference| self.core(reference)).collect();
-        self.value_of(cell.bytes, cores)
+        Loaded { bytes: cell.bytes, cores }
+    }
+
+    /// Those that the value does not take are given back.
+    pub(super) fn unload<T: DeserializeOwned>(&self, one: Loaded<'_>) -> Result<T, ManagerError> {
+        self.value_of(one.bytes, one.cores)
+    }
+
+    pub(super) fn values<T: DeserializeOwned>(
+        &self,
+        cells: Vec<Cell<'_>>,
+    ) -> Result<Vec<T>, ManagerError> {
+        let loaded: Vec<_> = cells.into_iter().map(|cell| self.load(cell)).collect();
+        loaded.into_iter().map(|one| self.unload(one)).collect()
+    }
+
+    /// Nothing of the user's is run for what nobody wants.
+    pub(super) fn check_wanted(&self) -> Result<(), ManagerError> {
+        if self.discards { Err(ManagerError::died("its request was given up")) } else { Ok(()) }
     }
 
     /// The same of objects that are here already.
@@ -500,6 +549,7 @@ impl Source {
         bytes: Raw<'_>,
         cores: Vec<Arc<Core>>,
     ) -> Result<T, ManagerError> {
+        self.check_wanted()?;
         let mut input = bytes.0;
         let mut budget = Budget::new(&DecodeLimits::default(), input.len());
         let (decoded, cores) =

@@ -209,6 +209,9 @@ impl ManagerHandle {
         }
 
         /// Takes a name away; whether an object had it.
+        ///
+        /// # Errors
+        /// [`Denied`](ManagerError::Denied) if another client of the network has given it, unless this one may end the manager.
         fn unpublish | blocking_unpublish (&self, name: &str) -> bool {
             self.core.ask(&ManagerOp::Unpublish { name }, Source::plain)
         }

@@ -32,14 +32,14 @@ impl ClientLimits {
         ClientLimits { bytes: 1 << 30, objects: 1 << 16, connections: 256, message_bytes: 64 << 20 }
     }
 
-    /// Bytes of values that it has put there, with 64 for each. Default: 1 GiB.
+    /// Bytes of values that it has put there, with 64 for each, and of what was said to it that it has not read. Default: 1 GiB.
     #[must_use]
     pub fn bytes(mut self, n: u64) -> Self {
         self.bytes = n;
         self
     }
 
-    /// Objects that it has made. Default: 65,536.
+    /// Objects that it has made, and names that it has given. Default: 65,536.
     #[must_use]
     pub fn objects(mut self, n: u64) -> Self {
         self.objects = n;
@@ -53,7 +53,8 @@ impl ClientLimits {
         self
     }
 
-    /// Bytes of one request; a longer one ends its connection. Default: 64 MiB.
+    /// Bytes of one request, and of one answer: a longer request ends its connection, and what asks for a longer answer is an
+    /// error. Default: 64 MiB.
     #[must_use]
     pub fn message_bytes(mut self, n: u64) -> Self {
         self.message_bytes = n;

@@ -7,11 +7,35 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::client::{Answer, Client, Undo};
-use super::core::{Core, Source};
+use super::core::{Core, Site, Source};
 use super::error::ManagerError;
 use super::op;
 
-type Decode<R> = Box<dyn FnOnce(&Source, &[u8]) -> Result<R, ManagerError> + Send>;
+/// Makes something of an answer.
+trait Decode<R>: Send {
+    fn decode(self: Box<Self>, source: &Source, bytes: &[u8]) -> Result<R, ManagerError>;
+
+    /// Nobody wants it any more: what it gives is given back.
+    fn discard(self: Box<Self>, site: Arc<Site>) -> Undo;
+}
+
+impl<R, D> Decode<R> for D
+where
+    D: FnOnce(&Source, &[u8]) -> Result<R, ManagerError> + Send + 'static,
+{
+    fn decode(self: Box<Self>, source: &Source, bytes: &[u8]) -> Result<R, ManagerError> {
+        self(source, bytes)
+    }
+
+    fn discard(self: Box<Self>, site: Arc<Site>) -> Undo {
+        Box::new(move |client, bytes| {
+            if let Some(client) = client.another() {
+                drop(self(&Source { site, client, discards: true }, bytes));
+            }
+        })
+    }
+}
+
 type Connecting = Pin<Box<dyn Future<Output = Result<Arc<Client>, ManagerError>> + Send>>;
 
 /// Something that is asked of a manager: a future, that sends it when it is first polled.
@@ -27,7 +51,7 @@ pub struct Request<R> {
     op: Option<Result<Vec<u8>, ManagerError>>,
     /// Objects in it, kept until it is carried out.
     cores: Vec<Arc<Core>>,
-    decode: Option<Decode<R>>,
+    decode: Option<Box<dyn Decode<R>>>,
     /// It may have to wait in the manager.
     waits: bool,
     undo: Option<Undo>,
@@ -84,9 +108,19 @@ impl<R> Request<R> {
         let reference = self.to.reference;
         let before = |sender: &mut super::client::Sender<'_>| {
             self.to.introduce(client, sender);
-            self.cores.iter().for_each(|core| core.introduce(client, sender));
+            for core in &self.cores {
+                if core.is_at(&self.to.site) {
+                    core.introduce(client, sender);
+                } else {
+                    core.lend(sender);
+                }
+            }
         };
-        client.ask(before, (reference.id, reference.kind), op, cx.map(Context::waker))
+        let after = |sender: &mut super::client::Sender<'_>| {
+            let lent = self.cores.iter().filter(|core| !core.is_at(&self.to.site));
+            lent.for_each(|core| core.take_back(sender));
+        };
+        client.ask(before, after, (reference.id, reference.kind), op, cx.map(Context::waker))
     }
 
     fn decode(&mut self, client: &Arc<Client>, answer: Answer) -> Result<R, ManagerError> {
@@ -94,7 +128,8 @@ impl<R> Request<R> {
         let Some(decode) = self.decode.take() else {
             return Err(ManagerError::died("it was answered already"));
         };
-        decode(&Source { site: self.to.site.clone(), client: client.clone() }, &bytes)
+        let (site, client) = (self.to.site.clone(), client.clone());
+        decode.decode(&Source { site, client, discards: false }, &bytes)
     }
 
     /// Waits for the answer on this thread.
@@ -179,7 +214,9 @@ impl<R> Drop for Request<R> {
     fn drop(&mut self) {
         if let State::Sent(client, id) = &self.state {
             let client = client.clone();
-            client.abandon(*id, self.waits, self.undo.take());
+            let discard = || self.decode.take().map(|decode| decode.discard(self.to.site.clone()));
+            let undo = self.undo.take().or_else(discard);
+            client.abandon(*id, self.waits, undo);
         }
     }
 }

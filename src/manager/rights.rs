@@ -43,7 +43,7 @@ impl Rights {
         Rights { create: false, shutdown: false, ..Self::all() }
     }
 
-    /// It may make objects, and give them names.
+    /// It may make objects, give them names, and take those away that it has given.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;

@@ -10,11 +10,16 @@ use tokio::net::{TcpListener, TcpStream};
 use super::pump::pumped;
 use super::{NetConnection, NetError, TlsServer};
 use crate::link::End;
+use crate::sys::limit_resending;
 
 /// A connection of which nothing is heard for so long is asked whether it is still there,
 const IDLE: Duration = Duration::from_secs(15);
 /// so often,
 const INTERVAL: Duration = Duration::from_secs(5);
+/// and so many times, before it is lost.
+const RETRIES: u32 = 3;
+/// How long what was sent may stay unacknowledged.
+const RESENDING: Duration = Duration::from_secs(30);
 
 /// What a host is called in numbers. All of them must be this machine's own if the connection is not `secure`.
 pub(super) async fn resolve(
@@ -40,7 +45,8 @@ fn prepare(stream: &TcpStream) {
     // None of this can fail but for a connection that is over already.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(IDLE).with_interval(INTERVAL);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive.with_retries(RETRIES));
+    let _ = limit_resending(stream, RESENDING);
 }
 
 /// What has connected to a server, as it is used from here on.

@@ -146,7 +146,8 @@ where
         fn pop_item | blocking_pop_item(&self) -> Option<(K, V)> {
             self.core.ask(&DictOp::PopItem, |source, bytes| {
                 let item: Option<(Raw<'_>, Cell<'_>)> = source.reply(bytes)?;
-                item.map(|(key, value)| Ok((source.key(key)?, source.value(value)?))).transpose()
+                let item = item.map(|(key, value)| (key, source.load(value)));
+                item.map(|(key, value)| Ok((source.key(key)?, source.unload(value)?))).transpose()
             })
         }
 
@@ -164,8 +165,10 @@ where
         fn items | blocking_items(&self) -> Vec<(K, V)> {
             self.core.ask(&DictOp::Items, |source, bytes| {
                 let items: Vec<(Raw<'_>, Cell<'_>)> = source.reply(bytes)?;
+                let items: Vec<_> =
+                    items.into_iter().map(|(key, value)| (key, source.load(value))).collect();
                 let items = items.into_iter();
-                items.map(|(key, value)| Ok((source.key(key)?, source.value(value)?))).collect()
+                items.map(|(key, value)| Ok((source.key(key)?, source.unload(value)?))).collect()
             })
         }
 
@@ -197,7 +200,8 @@ where
             self.core.request(asked, |source, bytes| {
                 let values: Vec<Option<Cell<'_>>> = source.reply(bytes)?;
                 let values = values.into_iter();
-                values.map(|value| value.map(|value| source.value(value)).transpose()).collect()
+                let values: Vec<_> = values.map(|v| v.map(|v| source.load(v))).collect();
+                values.into_iter().map(|v| v.map(|v| source.unload(v)).transpose()).collect()
             })
         }
 

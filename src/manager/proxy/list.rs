@@ -257,8 +257,7 @@ impl<T: Serialize + DeserializeOwned + 'static> ListProxy<T> {
     fn snapshot(&self) -> Request<(u64, Vec<T>)> {
         self.core.ask(&ListOp::Snapshot, |source, bytes| {
             let (version, values): (u64, Vec<Cell<'_>>) = source.reply(bytes)?;
-            let values = values.into_iter().map(|cell| source.value(cell));
-            Ok((version, values.collect::<Result<_, _>>()?))
+            Ok((version, source.values(values)?))
         })
     }
 

@@ -86,6 +86,7 @@ pub(super) fn parts(payload: &Payload) -> Result<Parts<'_>, ManagerError> {
 }
 
 fn decode<R: DeserializeOwned + 'static>(source: &Source, bytes: &[u8]) -> Result<R, ManagerError> {
+    source.check_wanted()?;
     let parts = source.reply(bytes)?;
     without_objects(|| result(&parts))
 }

@@ -75,8 +75,10 @@ impl PoolProxy {
             let calls = calls.iter().map(|(entry, args)| task_call(entry, args));
             Ok((op(&PoolOp::Run(calls.collect::<Result<_, _>>()?))?, Vec::new()))
         };
-        let decode =
-            |source: &Source, bytes: &[u8]| decode(&source.reply::<Vec<Parts<'_>>>(bytes)?);
+        let decode = |source: &Source, bytes: &[u8]| {
+            source.check_wanted()?;
+            decode(&source.reply::<Vec<Parts<'_>>>(bytes)?)
+        };
         self.core.request(asked, decode).watching()
     }
 

@@ -3,14 +3,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tokio::task::coop::poll_proceed;
+use tokio::task::{JoinSet, yield_now};
 
 use super::entrance::Way;
 use super::gate::{Gate, Place};
@@ -234,7 +235,12 @@ impl Connection {
                 Err(over) => return Poll::Ready(over),
             }
             for _ in 0..READS {
-                if self.replies.are_too_many() || Instant::now() >= until {
+                if self.replies.are_too_many() {
+                    break;
+                }
+                if Instant::now() >= until {
+                    // Nobody says yet when there is something to read.
+                    progress = true;
                     break;
                 }
                 match self.read(cx) {
@@ -254,8 +260,11 @@ impl Connection {
             }
             turn.made_progress();
             if Instant::now() >= until {
-                // Others have waited long enough.
-                cx.waker().wake_by_ref();
+                // Others have waited long enough, and those of whom the runtime has not heard yet, too: unlike one that wakes
+                // itself, a task that yields lets it look.
+                if pin!(yield_now()).poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
                 return Poll::Pending;
             }
         }

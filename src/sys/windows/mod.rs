@@ -47,6 +47,6 @@ pub(super) use shm::{
 };
 pub(crate) use spawn::{ChildProcess, own_process_handle, spawn};
 pub(crate) use stream::{
-    ADDRESS_FAMILIES, STREAMS_CARRY_HANDLES, caller, connect, listen, stream, stream_pair,
-    unguessable_name, wait_for, without_first,
+    ADDRESS_FAMILIES, STREAMS_CARRY_HANDLES, caller, connect, limit_resending, listen, stream,
+    stream_pair, unguessable_name, wait_for, without_first,
 };

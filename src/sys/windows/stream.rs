@@ -3,9 +3,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::windows::io::AsRawHandle;
+use std::os::windows::io::{AsRawHandle, AsSocket};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::windows::named_pipe::NamedPipeServer;
 use windows_sys::Win32::Foundation::{
@@ -22,6 +22,12 @@ use crate::sys::{AddressFamily, Caller, Interest};
 
 /// The kinds of addresses there are here.
 pub(crate) const ADDRESS_FAMILIES: &[AddressFamily] = &[AddressFamily::NamedPipe];
+
+/// As long as the system likes.
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+pub(crate) fn limit_resending(_socket: impl AsSocket, _limit: Duration) -> io::Result<()> {
+    Ok(())
+}
 
 /// Whether writing to a stream can take handles along.
 pub(crate) const STREAMS_CARRY_HANDLES: bool = false;

@@ -1,9 +1,10 @@
 //! Socket pairs, and flags that only some systems have.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -40,6 +41,12 @@ pub(crate) fn refuse_handles(socket: BorrowedFd<'_>) {
             size_of_val(&off) as libc::socklen_t,
         );
     }
+}
+
+/// Ends a connection whose other end has acknowledged nothing of what it was sent for so long.
+pub(crate) fn limit_resending(socket: impl AsFd, limit: Duration) -> io::Result<()> {
+    let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(socket, millis)?)
 }
 
 /// Has a descriptor that arrived closed on exec: it is already.

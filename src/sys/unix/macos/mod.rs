@@ -25,7 +25,7 @@ pub(crate) use orphan::{arm_group_death, arm_parent_death, own_process_handle};
 pub(crate) use poll::Poller;
 pub(crate) use process::resident_bytes;
 pub(super) use process::{collect, cpu_time, own_image, peek, process_handle, send_signal};
-pub(crate) use socket::{ADDRESS_FAMILIES, refuse_handles};
+pub(crate) use socket::{ADDRESS_FAMILIES, limit_resending, refuse_handles};
 pub(super) use socket::{
     RECV_HANDLES, SEND, abstract_address, keep_to_ourselves, no_signal, peer, socket_pair,
     stream_socket,

@@ -1,8 +1,9 @@
 //! Socket pairs, and what other systems have flags for.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::SocketAddr;
+use std::time::Duration;
 
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -12,6 +13,12 @@ use crate::sys::AddressFamily as Family;
 /// The socket itself is told to give an error and no signal.
 pub(in crate::sys::unix) const SEND: SendFlags = SendFlags::empty();
 pub(in crate::sys::unix) const RECV_HANDLES: RecvFlags = RecvFlags::empty();
+
+/// As long as the system likes.
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+pub(crate) fn limit_resending(_socket: impl AsFd, _limit: Duration) -> io::Result<()> {
+    Ok(())
+}
 
 /// Two connected ends, both closed on exec: from a moment after they were made, which
 /// a child that another thread starts may just meet.
