@@ -797,3 +797,68 @@ fn a_task_of_the_main_program_that_panics_breaks_no_queue() {
 fn drain_now(queue: Queue<u64>) -> Vec<u64> {
     std::iter::from_fn(|| queue.blocking_try_get().ok()).collect()
 }
+
+/// A queue that is passed on as one of other items.
+enum Retyped {
+    Queues(Queue<(u64, Queue<u64>)>),
+    Bytes(Queue<(u64, Forged)>),
+}
+
+/// How queues name each other in bytes.
+type Forged = (u8, u64, u128);
+
+impl Serialize for Retyped {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Retyped::Queues(queue) => queue.serialize(serializer),
+            Retyped::Bytes(queue) => queue.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Retyped {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Queue::deserialize(deserializer).map(Retyped::Bytes)
+    }
+}
+
+/// Names a queue of its own that nobody else was given, and stays until the gate is opened.
+#[procpool::task]
+fn name_a_queue(to: Retyped, gate: String) {
+    let Retyped::Bytes(to) = to else { panic!("it came as a queue of queues") };
+    let own = Queue::<u64>::unbounded().unwrap();
+    own.blocking_put(1).unwrap();
+    assert_eq!(own.blocking_len(), 1, "there is such a queue");
+    let name = format!("{own:?}");
+    let id = name.strip_prefix("Queue(").and_then(|name| name.strip_suffix(")")).unwrap();
+    let id = u64::from_str_radix(id, 16).unwrap();
+    to.blocking_put((7, (1, id, 12345))).unwrap();
+    kit::stay(&gate, "named");
+}
+
+#[procpool::task]
+fn get_a_queue(from: Queue<(u64, Queue<u64>)>, other: Queue<u64>) -> (u32, String) {
+    let refused = from.blocking_get().unwrap_err();
+    // Had it said anything to that queue, it would not hear the answer to this.
+    assert_eq!(other.blocking_len(), 0);
+    (std::process::id(), refused.to_string())
+}
+
+/// Bytes that name a queue give nobody that queue, and cost whoever reads them nothing.
+#[test]
+fn a_forged_queue_in_an_item_costs_its_reader_that_item() {
+    common::run(|| async {
+        let pool = pool(2).await;
+        let (queue, other) = (Queue::unbounded().unwrap(), Queue::unbounded().unwrap());
+        let gate = Gate::new("queue-forged");
+        let forger = pool.spawn(name_a_queue(Retyped::Queues(queue.clone()), gate.path()));
+        gate.arrived(1).await;
+        let (reader, why) = pool.run(get_a_queue(queue.clone(), other)).await.unwrap();
+        assert!(why.contains("was not given along"), "{why}");
+        assert!(kit::pids(&pool).contains(&reader));
+        assert_eq!(queue.len().await, 0);
+        gate.open();
+        forger.get().await.unwrap();
+        pool.shutdown().await.unwrap();
+    });
+}

@@ -203,10 +203,11 @@ impl Server {
         Ok(())
     }
 
-    /// Takes one more hold for whoever knows the key.
+    /// Takes one more hold for whoever knows the key, or has been given the object: whoever passed that on may have
+    /// spoilt the key.
     pub(super) fn open(&mut self, by: SeatId, name: ObjectName) -> bool {
         match self.objects.get_mut(&name.id) {
-            Some(owned) if owned.key == name.key => {
+            Some(owned) if owned.key == name.key || owned.is_known(by) => {
                 owned.holds.entry(by).or_default().take();
                 true
             }
@@ -339,6 +340,21 @@ mod tests {
         fn left(&mut self, _: SeatId, _: &mut Out) {}
 
         fn over(&mut self, _: &mut Out) {}
+    }
+
+    /// Who was given an object has it, whatever became of its key on the way.
+    #[test]
+    fn who_was_given_an_object_needs_no_key() {
+        let (mut server, mut out) = (Server::default(), Out::default());
+        let (right, wrong) = (ObjectName { id: 1, key: 7 }, ObjectName { id: 1, key: 8 });
+        server.create(OWNER, right, Box::new(Mapped), &mut out).unwrap();
+        assert!(!server.open(2, wrong), "nobody has given it to that one");
+        assert!(server.grant(1, 2));
+        assert!(server.open(2, wrong));
+        // What had brought it is gone.
+        server.release(2, 1, 1, &mut out);
+        let note = Note::new(0, [0; 3]);
+        assert_eq!(server.note(2, 1, note, Payload::empty(), &mut out), Ok(()));
     }
 
     /// However many processes make them, the owner has mappings left for itself.

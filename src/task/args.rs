@@ -10,8 +10,8 @@ use super::exit_code::note as note_exit_code;
 use super::fault::{Fault, PanicReport};
 use super::panic::catch;
 use crate::wire::{
-    BYTES_BLOB, BYTES_INLINE, Budget, DecodeLimits, EncodeError, Handles, Payload, PayloadBuilder,
-    Received, decode_from, with_handles,
+    Along, BYTES_BLOB, BYTES_INLINE, Budget, DecodeLimits, EncodeError, Handles, Payload,
+    PayloadBuilder, Received, decode_from, with_along,
 };
 
 /// The encoded arguments of one call, or of the calls of a chunk in a row.
@@ -25,7 +25,7 @@ pub struct Args<'a> {
     /// Nobody else does: these arguments are inside a future.
     guard: bool,
     /// What came along with them.
-    handles: Handles,
+    along: Along,
 }
 
 /// Arguments that own what they decode from, for a future to keep.
@@ -41,9 +41,9 @@ impl OwnedArgs {
     }
 
     pub fn args(&mut self) -> Args<'_> {
-        let handles = self.received.take_handles();
+        let along = self.received.take_along();
         let (input, blobs) = self.received.parts();
-        Args { guard: true, handles, ..Args::new(input, blobs, &self.limits) }
+        Args { guard: true, along, ..Args::new(input, blobs, &self.limits) }
     }
 }
 
@@ -51,19 +51,19 @@ impl<'a> Args<'a> {
     pub(crate) fn new(input: &'a [u8], blobs: &'a mut [Vec<u8>], limits: &DecodeLimits) -> Self {
         let budget = Budget::new(limits, input.len());
         let blobs = blobs.iter_mut();
-        Args { input, blobs, budget, decoding: None, guard: false, handles: None }
+        Args { input, blobs, budget, decoding: None, guard: false, along: Along::default() }
     }
 
     /// The same, with these handles.
     pub(super) fn with(self, handles: Handles) -> Self {
-        Args { handles, ..self }
+        Args { along: Along { handles, ..self.along }, ..self }
     }
 
     /// The same, with what came along.
     pub(crate) fn of(received: &'a mut Received, limits: &DecodeLimits) -> Self {
-        let handles = received.take_handles();
+        let along = received.take_along();
         let (input, blobs) = received.parts();
-        Args { handles, ..Args::new(input, blobs, limits) }
+        Args { along, ..Args::new(input, blobs, limits) }
     }
 
     /// The next argument, as a value of its own. `Vec<u8>` and [`Bytes`] are
@@ -107,7 +107,7 @@ impl<'a> Args<'a> {
     fn value<T: Deserialize<'a>>(&mut self, name: &'static str) -> Result<T, Fault> {
         self.decoding = Some((name, type_name::<T>()));
         let mut decode =
-            || with_handles(&mut self.handles, || decode_from(&mut self.input, &mut self.budget));
+            || with_along(&mut self.along, || decode_from(&mut self.input, &mut self.budget));
         let decoded = if self.guard {
             match catch(decode) {
                 Ok(decoded) => decoded,

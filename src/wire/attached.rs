@@ -62,9 +62,26 @@ pub(crate) type Guard = Box<dyn Send>;
 /// Handles that came with a message, in order; or why one of them did not.
 pub(crate) type Handles = Option<Box<VecDeque<Result<Handle, String>>>>;
 
+/// What came along with a message, for whoever decodes it.
+#[derive(Debug, Default)]
+pub(crate) struct Along {
+    pub(crate) handles: Handles,
+    /// The objects that were given with it. Others may be named in its bytes, by whoever forged those.
+    pub(crate) objects: Vec<u64>,
+}
+
+impl Along {
+    pub(super) const NONE: Self = Along { handles: None, objects: Vec::new() };
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.handles.is_none() && self.objects.is_empty()
+    }
+}
+
 thread_local! {
     static OFFERED: Cell<Option<Attached>> = const { Cell::new(None) };
-    static HANDLES: RefCell<Handles> = const { RefCell::new(None) };
+    static ALONG: RefCell<Along> = const { RefCell::new(Along::NONE) };
     static TAKEN: Cell<Option<Arrived>> = const { Cell::new(None) };
 }
 
@@ -111,16 +128,16 @@ pub(crate) fn arrived<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arri
     deserializer.deserialize_newtype_struct(NAME, Taker)
 }
 
-/// Lets `arrived` have these handles while `f` decodes; what is left over stays.
+/// Lets `arrived` have what came along while `f` decodes; handles that are left over stay.
 #[inline]
-pub(crate) fn with_handles<R>(handles: &mut Handles, f: impl FnOnce() -> R) -> R {
-    if handles.is_none() {
+pub(crate) fn with_along<R>(along: &mut Along, f: impl FnOnce() -> R) -> R {
+    if along.is_empty() {
         return f();
     }
-    struct Swap<'a>(&'a mut Handles);
+    struct Swap<'a>(&'a mut Along);
     impl Swap<'_> {
         fn swap(&mut self) {
-            HANDLES.with_borrow_mut(|here| std::mem::swap(here, self.0));
+            ALONG.with_borrow_mut(|here| std::mem::swap(here, self.0));
         }
     }
     impl Drop for Swap<'_> {
@@ -128,22 +145,27 @@ pub(crate) fn with_handles<R>(handles: &mut Handles, f: impl FnOnce() -> R) -> R
             self.swap();
         }
     }
-    let mut swap = Swap(handles);
+    let mut swap = Swap(along);
     swap.swap();
     f()
 }
 
 /// Has the visitor of [`arrived`] find the next handle.
 pub(super) fn stage_handle() -> Result<(), String> {
-    let next = HANDLES.with_borrow_mut(|handles| handles.as_mut()?.pop_front());
+    let next = ALONG.with_borrow_mut(|along| along.handles.as_mut()?.pop_front());
     let handle = next.unwrap_or_else(|| Err("its handle did not come along with it: its sender has ended, or a process on its way had no descriptor left".to_owned()))?;
     TAKEN.set(Some(Arrived::Handle(handle)));
     Ok(())
 }
 
-/// Has the visitor of [`arrived`] find this object.
-pub(super) fn stage_object(name: ObjectName) {
+/// Has the visitor of [`arrived`] find this object, which must have been given with the message: to speak of
+/// another would be to break the rules.
+pub(super) fn stage_object(name: ObjectName) -> Result<(), &'static str> {
+    if !ALONG.with_borrow(|along| along.objects.contains(&name.id)) {
+        return Err("what it names was not given along with it");
+    }
     TAKEN.set(Some(Arrived::Object(name)));
+    Ok(())
 }
 
 /// What is given along with a message, as its frame says: a token for each handle, the number
@@ -256,19 +278,38 @@ mod tests {
         builder.value(&value()).unwrap();
         assert_eq!(builder.attached.len(), 2);
         let mut received = Received::from(builder.finish());
-        let mut handles = received.take_handles();
+        let mut along = received.take_along();
         let (mut head, _) = received.parts();
         let mut budget = Budget::new(&DecodeLimits::default(), head.len());
         let (seven, handle, object, end): (u8, Got, Got, String) =
-            with_handles(&mut handles, || decode_from(&mut head, &mut budget)).unwrap();
+            with_along(&mut along, || decode_from(&mut head, &mut budget)).unwrap();
         assert_eq!((seven, end.as_str()), (7, "end"));
         assert!(matches!(handle.0, Arrived::Handle(_)));
         assert!(matches!(object.0, Arrived::Object(ObjectName { id: 5, key: u128::MAX })));
-        assert!(handles.unwrap().is_empty());
+        assert!(along.handles.unwrap().is_empty());
         let (mut head, _) = received.parts();
         let again = decode_from::<(u8, Got)>(&mut head, &mut budget);
         let error = again.map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("did not come along"), "{error}");
+    }
+
+    #[test]
+    fn an_object_that_was_not_given_is_refused() {
+        let forged = postcard::to_allocvec(&(OBJECT, ObjectName { id: 6, key: 1 })).unwrap();
+        let decode = |along: &mut Along| {
+            let mut budget = Budget::new(&DecodeLimits::default(), forged.len());
+            with_along(along, || decode_from::<Got>(&mut &forged[..], &mut budget))
+        };
+        for objects in [vec![], vec![5]] {
+            let error = decode(&mut Along { handles: None, objects }).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("was not given along"), "{error}");
+        }
+        let given = decode(&mut Along { handles: None, objects: vec![5, 6] }).unwrap();
+        assert!(matches!(given.0, Arrived::Object(ObjectName { id: 6, key: 1 })));
+        assert!(
+            decode(&mut Along::default()).is_err(),
+            "what was given with another is not given with it"
+        );
     }
 
     #[test]

@@ -20,7 +20,8 @@ mod strict;
 
 pub(crate) use assembler::{Assembler, Body, MAX_PARTS, Message};
 pub(crate) use attached::{
-    Arrived, Attached, Brought, Guard, Handles, Hold, ObjectName, arrived, attach, with_handles,
+    Along, Arrived, Attached, Brought, Guard, Handles, Hold, ObjectName, arrived, attach,
+    with_along,
 };
 pub(crate) use budget::Budget;
 pub use budget::DecodeLimits;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::assembler::Body;
-use super::attached::{Attached, Brought, Guard, Handles};
+use super::attached::{Along, Attached, Brought, Guard, Handles};
 use super::small::{INLINE, SmallBuf};
 use super::strict;
 use crate::sys::Handle;
@@ -283,6 +283,13 @@ impl Received {
     #[inline]
     pub(crate) fn take_handles(&mut self) -> Handles {
         self.beside.as_mut().and_then(|beside| beside.handles.take())
+    }
+
+    /// What came along with it, for decoding.
+    #[inline]
+    pub(crate) fn take_along(&mut self) -> Along {
+        let Some(beside) = &mut self.beside else { return Along::NONE };
+        Along { handles: beside.handles.take(), objects: std::mem::take(&mut beside.objects) }
     }
 
     /// The head and the blobs, for decoding out of them.

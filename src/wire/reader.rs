@@ -61,7 +61,10 @@ impl<'r, 'de> Reader<'r, 'de> {
             attached::HANDLE => {
                 attached::stage_handle().map_err(<Fail as de::Error>::custom)?;
             }
-            attached::OBJECT => attached::stage_object(self.source.read()?),
+            attached::OBJECT => {
+                let name = self.source.read()?;
+                attached::stage_object(name).map_err(<Fail as de::Error>::custom)?;
+            }
             _ => return Err(Fail::Malformed(postcard::Error::SerdeDeCustom)),
         }
         visitor.visit_u8(tag)
