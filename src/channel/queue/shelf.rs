@@ -561,15 +561,21 @@ impl Getter<'_> {
         cx: &Context<'_>,
         take: impl Fn(&Shelf, Option<u64>) -> Option<R>,
     ) -> Poll<Result<R, Nothing>> {
-        if let Some(got) = take(self.shelf, self.place) {
-            return Poll::Ready(Ok(got));
-        }
-        let mut state = self.shelf.lock();
-        if state.drained && state.items.is_empty() {
-            return Poll::Ready(Err(Nothing::Over));
-        }
-        let place = *self.place.get_or_insert_with(|| state.line.enter());
-        state.line.wait(place, cx);
+        let mut state = loop {
+            if let Some(got) = take(self.shelf, self.place) {
+                return Poll::Ready(Ok(got));
+            }
+            let mut state = self.shelf.lock();
+            if state.drained && state.items.is_empty() {
+                return Poll::Ready(Err(Nothing::Over));
+            }
+            let place = *self.place.get_or_insert_with(|| state.line.enter());
+            state.line.wait(place, cx);
+            // What came since it looked has woken nobody.
+            if !state.is_at_hand(Some(place)) {
+                break state;
+            }
+        };
         let wanted = (state.line.len().saturating_sub(state.items.len())) as u64;
         let more = wanted.saturating_sub(state.asked);
         if more == 0 || state.stopping {
@@ -635,5 +641,35 @@ impl Drop for Getter<'_> {
         after.run();
         // What came for it goes to whoever asks next, here or elsewhere.
         self.shelf.access.tick_soon(self.shelf);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const PLAIN: Shape =
+        Shape { max_items: u64::MAX, max_bytes: u64::MAX, ordered: false, joinable: false };
+
+    /// Between its look and its place in line nobody wakes a getter.
+    #[test]
+    fn what_comes_while_a_getter_gets_in_line_is_not_overlooked() {
+        let shelf = Shelf::create(PLAIN).unwrap();
+        // By a getter that was given up.
+        shelf.lock().asked = 1;
+        let looked = Cell::new(false);
+        let take = |shelf: &Shelf, place| {
+            let got = shelf.take(place);
+            if !looked.replace(true) {
+                let item = Note::new(hear::ITEM, [5, 0, 0]);
+                shelf.deliver(item, Received::from_slice(&[7]), &mut After::default());
+            }
+            got
+        };
+        let mut getter = Getter { shelf: &shelf, place: None, interest: None };
+        let polled = getter.poll(&Context::from_waker(Waker::noop()), take);
+        assert!(matches!(polled, Poll::Ready(Ok(Got { number: 5, .. }))));
     }
 }
