@@ -38,6 +38,8 @@ pub(crate) struct After {
     pub(super) trash: Vec<Payload>,
     pub(super) dead: Vec<Box<dyn Object>>,
     waste: Waste,
+    /// Something lies about in a mailbox.
+    tick: bool,
 }
 
 impl After {
@@ -52,8 +54,16 @@ impl After {
         self.wakers.push(waker);
     }
 
+    /// Has the mailboxes give back at once what lies about in them.
+    pub(crate) fn tick(&mut self) {
+        self.tick = true;
+    }
+
     pub(crate) fn run(self) {
         self.wakers.into_iter().for_each(Waker::wake);
+        if self.tick {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.tick(true));
+        }
         let mut waste = self.waste;
         for value in self.trash {
             if value.attached().iter().any(|attached| matches!(attached, Attached::Handle(_))) {
