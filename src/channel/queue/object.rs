@@ -173,7 +173,9 @@ pub(super) struct QueueObject {
     unfinished: u64,
     closed: bool,
     drained: bool,
-    known: HashSet<SeatId>,
+    /// Who has handles, and whether it was told that the queue is drained: that is never taken back, and whoever
+    /// drains it again and again would have it told to those that do not read.
+    known: HashMap<SeatId, bool>,
 }
 
 enum Items {
@@ -263,7 +265,7 @@ impl QueueObject {
             unfinished: 0,
             closed: false,
             drained: false,
-            known: HashSet::new(),
+            known: HashMap::new(),
         }
     }
 
@@ -373,7 +375,11 @@ impl QueueObject {
             && self.permits == 0;
         if over && !self.drained {
             self.drained = true;
-            self.tell_all(hear::DRAINED, out);
+            for (seat, told) in &mut self.known {
+                if !std::mem::replace(told, true) {
+                    out.say(*seat, Note::new(hear::DRAINED, [0; 3]), Payload::empty());
+                }
+            }
         }
     }
 
@@ -524,12 +530,6 @@ impl QueueObject {
         }
     }
 
-    fn tell_all(&self, code: u16, out: &mut Out) {
-        for seat in &self.known {
-            out.say(*seat, Note::new(code, [0; 3]), Payload::empty());
-        }
-    }
-
     fn wait_in_line(&mut self, seat: SeatId) {
         if !self.getters.contains(&seat) {
             self.getters.push_back(seat);
@@ -578,7 +578,7 @@ impl QueueObject {
                 // Handles it had before may have gone while items were on their way to them.
                 out.unsay(by);
                 self.forget(by);
-                self.known.insert(by);
+                self.known.insert(by, self.drained);
                 if let Ok(shape) = postcard::to_allocvec(&self.shape) {
                     let note = Note::new(hear::SHAPE, [a, 0, 0]);
                     out.say(by, note, Payload::from_slice(&shape));
@@ -662,7 +662,9 @@ impl QueueObject {
             say::CLOSE => {
                 if !self.closed {
                     self.closed = true;
-                    self.tell_all(hear::CLOSED, out);
+                    for seat in self.known.keys() {
+                        out.say(*seat, Note::new(hear::CLOSED, [0; 3]), Payload::empty());
+                    }
                 }
             }
             say::JOIN => {

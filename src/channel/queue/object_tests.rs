@@ -172,6 +172,36 @@ fn places_that_are_given_up_leave_the_line() {
     object.assert_is_at_rest();
 }
 
+/// Whoever can drain a closed queue as often as it likes does not fill the rings of others.
+#[test]
+fn each_process_is_told_once_that_a_queue_is_drained() {
+    let mut object = QueueObject::new(SHAPES[0]);
+    let mut told = Vec::new();
+    let mut tell = |by: SeatId, code, numbers, bytes| {
+        let mut out = Out::default();
+        object.note(by, Note::new(code, numbers), value(bytes), &mut out).unwrap();
+        let drained = out.said().filter(|(_, note)| note.code == hear::DRAINED);
+        told.extend(drained.map(|(seat, _)| seat));
+        out.said().find(|(_, note)| note.code == hear::ITEM).map(|(_, note)| note.numbers[0])
+    };
+    (1..=2).for_each(|by| assert_eq!(tell(by, say::HELLO, [0; 3], 0), None));
+    tell(1, say::CLOSE, [0; 3], 0);
+    for round in 0..5 {
+        tell(1, say::PUT, [0; 3], 1);
+        if round == 2 {
+            // It comes when there is something again.
+            tell(3, say::HELLO, [0; 3], 0);
+        }
+        let item = tell(1, say::GET, [1, 0, 0], 0).unwrap();
+        tell(1, say::DONE, [item, 0, 0], 0);
+    }
+    tell(4, say::HELLO, [0; 3], 0);
+    // One that has new handles has heard nothing yet.
+    tell(2, say::HELLO, [0; 3], 0);
+    told.sort_unstable();
+    assert_eq!(told, [1, 2, 2, 3, 4]);
+}
+
 /// Says which thread drops it.
 #[derive(Debug)]
 struct Tells(Sender<Option<String>>);
