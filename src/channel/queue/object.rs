@@ -179,21 +179,22 @@ pub(super) struct QueueObject {
 }
 
 enum Items {
-    Fifo(VecDeque<Item>),
+    /// Those that have come back, by number, and behind all of them those that nobody has had.
+    Fifo(BTreeMap<u64, Item>, VecDeque<Item>),
     Ordered(BTreeMap<(i64, u64), Item>),
 }
 
 impl Items {
     fn len(&self) -> usize {
         match self {
-            Items::Fifo(items) => items.len(),
+            Items::Fifo(back, items) => back.len() + items.len(),
             Items::Ordered(items) => items.len(),
         }
     }
 
     fn push(&mut self, item: Item) {
         match self {
-            Items::Fifo(items) => items.push_back(item),
+            Items::Fifo(_, items) => items.push_back(item),
             Items::Ordered(items) => {
                 items.insert((item.priority, item.number), item);
             }
@@ -203,9 +204,8 @@ impl Items {
     /// Puts an item where it came from: before all that were put after it.
     fn put_back(&mut self, item: Item) {
         match self {
-            Items::Fifo(items) => {
-                let at = items.partition_point(|other| other.number < item.number);
-                items.insert(at, item);
+            Items::Fifo(back, _) => {
+                back.insert(item.number, item);
             }
             Items::Ordered(_) => self.push(item),
         }
@@ -213,14 +213,17 @@ impl Items {
 
     fn first(&self) -> Option<&Item> {
         match self {
-            Items::Fifo(items) => items.front(),
+            Items::Fifo(back, items) => back.values().next().or_else(|| items.front()),
             Items::Ordered(items) => items.values().next(),
         }
     }
 
     fn pop(&mut self) -> Option<Item> {
         match self {
-            Items::Fifo(items) => items.pop_front(),
+            Items::Fifo(back, items) => match back.pop_first() {
+                Some((_, item)) => Some(item),
+                None => items.pop_front(),
+            },
             Items::Ordered(items) => items.pop_first().map(|(_, item)| item),
         }
     }
@@ -244,7 +247,7 @@ impl QueueObject {
         let items = if shape.ordered {
             Items::Ordered(BTreeMap::new())
         } else {
-            Items::Fifo(VecDeque::new())
+            Items::Fifo(BTreeMap::new(), VecDeque::new())
         };
         QueueObject {
             shape,
@@ -277,7 +280,7 @@ impl QueueObject {
     #[cfg(test)]
     pub(super) fn assert_is_at_rest(&self) {
         let sizes: u64 = match &self.items {
-            Items::Fifo(items) => items.iter().map(|item| item.size).sum(),
+            Items::Fifo(back, items) => back.values().chain(items).map(|item| item.size).sum(),
             Items::Ordered(items) => items.values().map(|item| item.size).sum(),
         };
         assert_eq!((self.on_the_way, self.lent, self.permits, self.bytes), (0, 0, 0, sizes));

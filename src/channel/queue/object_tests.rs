@@ -202,6 +202,33 @@ fn each_process_is_told_once_that_a_queue_is_drained() {
     assert_eq!(told, [1, 2, 2, 3, 4]);
 }
 
+/// In whatever order items are given back, they leave in their own; and none has to make way for another, which took
+/// long for many, while the hub served nobody else.
+#[test]
+fn items_given_back_in_any_order_are_in_theirs_again() {
+    const N: u64 = 100_000;
+    let mut object = QueueObject::new(SHAPES[0]);
+    // Their priority means nothing here, and tells one from the other.
+    assert!((0..N).all(|n| said(&mut object, say::PUT, [0, n, 0], 1)));
+    let get = |object: &mut QueueObject, n: u64| -> Vec<[u64; 3]> {
+        let mut out = Out::default();
+        object.note(1, Note::new(say::GET, [n, 0, 0]), value(0), &mut out).unwrap();
+        out.said().map(|(_, note)| note.numbers).collect()
+    };
+    let taken = get(&mut object, N - 10);
+    for from in [1, 0] {
+        for [token, ..] in taken.iter().skip(from).step_by(2).rev() {
+            let returned = Payload::from_slice(&postcard::to_allocvec(&vec![*token]).unwrap());
+            let note = Note::new(say::RETURN, [0; 3]);
+            object.note(1, note, returned, &mut Out::default()).unwrap();
+        }
+    }
+    let again = get(&mut object, N);
+    assert!(again.iter().map(|[.., n]| *n).eq(0..N), "they are not in order");
+    object.left(1, &mut Out::default());
+    object.assert_is_at_rest();
+}
+
 /// Says which thread drops it.
 #[derive(Debug)]
 struct Tells(Sender<Option<String>>);
