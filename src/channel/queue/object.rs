@@ -141,8 +141,8 @@ struct Taker {
 #[derive(Clone, Copy)]
 struct Place {
     bytes: u64,
-    /// Else it is waited for.
-    granted: bool,
+    /// Whose turn it is when, if it is waited for; else it is granted.
+    turn: Option<u64>,
 }
 
 pub(super) struct QueueObject {
@@ -152,10 +152,10 @@ pub(super) struct QueueObject {
     takers: HashMap<SeatId, Taker>,
     /// Seats with getters, in turn.
     getters: VecDeque<SeatId>,
-    /// With their requests.
-    putters: VecDeque<(SeatId, u64)>,
-    /// How many of them wait no more.
-    gone_putters: usize,
+    /// Who waits for a place, by turns: seats with their requests, and the bytes that these are for.
+    putters: BTreeMap<u64, (SeatId, u64, u64)>,
+    /// Turns ever given.
+    turns: u64,
     /// Bytes of all items here, with whoever has not taken them, and permitted.
     bytes: u64,
     /// Items with the owner that it has not said to have taken. Nothing is kept of them: its end is
@@ -255,8 +255,8 @@ impl QueueObject {
             next: 0,
             takers: HashMap::new(),
             getters: VecDeque::new(),
-            putters: VecDeque::new(),
-            gone_putters: 0,
+            putters: BTreeMap::new(),
+            turns: 0,
             bytes: 0,
             at_owner: HashMap::new(),
             on_the_way: 0,
@@ -287,6 +287,12 @@ impl QueueObject {
         assert!(self.takers.is_empty() && self.getters.is_empty() && self.putters.is_empty());
     }
 
+    /// How many places are kept in line.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.putters.len()
+    }
+
     fn has_room(&self, bytes: u64) -> bool {
         let items = self.len() + self.permits;
         // One that is larger than all the room gets in alone.
@@ -303,24 +309,22 @@ impl QueueObject {
     /// A place is not reserved or waited for any more; which it was.
     fn give_up(&mut self, by: SeatId, request: u64) -> Option<Place> {
         let place = self.takers.get_mut(&by)?.places.remove(&request)?;
-        if place.granted {
-            self.unpermit(place.bytes);
-        } else {
-            self.gone_putters += 1;
-            if self.gone_putters > self.putters.len() / 2 {
-                let takers = &self.takers;
-                self.putters.retain(|(seat, request)| waits(takers, *seat, *request).is_some());
-                self.gone_putters = 0;
-            }
-        }
+        self.leave_place(place);
         Some(place)
+    }
+
+    fn leave_place(&mut self, place: Place) {
+        match place.turn {
+            Some(turn) => drop(self.putters.remove(&turn)),
+            None => self.unpermit(place.bytes),
+        }
     }
 
     /// Whether what it put has the place that it asked for.
     fn takes_place(&mut self, by: SeatId, request: u64, bytes: u64) -> bool {
         let sized = self.shape.max_bytes != u64::MAX;
         self.give_up(by, request).is_some_and(|place| {
-            place.granted && (!sized || bytes <= place.bytes.saturating_add(ENCODING))
+            place.turn.is_none() && (!sized || bytes <= place.bytes.saturating_add(ENCODING))
         })
     }
 
@@ -354,16 +358,11 @@ impl QueueObject {
             let Some(item) = self.items.pop() else { break };
             self.lend(seat, item, extra, out);
         }
-        while let Some((seat, request)) = self.putters.front().copied() {
-            let Some(bytes) = waits(&self.takers, seat, request) else {
-                self.gone_putters = self.gone_putters.saturating_sub(1);
-                self.putters.pop_front();
-                continue;
-            };
+        while let Some((_, &(seat, request, bytes))) = self.putters.first_key_value() {
             if !self.closed && !self.has_room(bytes) {
                 break;
             }
-            self.putters.pop_front();
+            self.putters.pop_first();
             if self.closed {
                 self.takers.get_mut(&seat).map(|taker| taker.places.remove(&request));
                 out.say(seat, Note::new(hear::REFUSED, [request, 0, 0]), Payload::empty());
@@ -441,7 +440,7 @@ impl QueueObject {
     }
 
     fn permit(&mut self, seat: SeatId, request: u64, bytes: u64, out: &mut Out) {
-        let place = Place { bytes, granted: true };
+        let place = Place { bytes, turn: None };
         self.takers.entry(seat).or_default().places.insert(request, place);
         self.permits += 1;
         self.permitted += bytes;
@@ -518,14 +517,11 @@ impl QueueObject {
     fn forget(&mut self, by: SeatId) {
         self.known.remove(&by);
         self.getters.retain(|seat| *seat != by);
-        self.putters.retain(|(seat, ..)| *seat != by);
         if by == OWNER {
             self.bytes -= self.at_owner.drain().map(|(_, size)| size).sum::<u64>();
         }
         if let Some(taker) = self.takers.remove(&by) {
-            for place in taker.places.values().filter(|place| place.granted) {
-                self.unpermit(place.bytes);
-            }
+            taker.places.into_values().for_each(|place| self.leave_place(place));
             for lent in taker.lent.into_values().rev() {
                 let looked_at = lent.taken;
                 self.put_back(lent, looked_at);
@@ -606,9 +602,10 @@ impl QueueObject {
                 } else if self.closed || c == 1 {
                     out.say(by, Note::new(hear::REFUSED, [a, 0, 0]), Payload::empty());
                 } else {
-                    let place = Place { bytes: b, granted: false };
+                    self.turns += 1;
+                    let place = Place { bytes: b, turn: Some(self.turns) };
                     self.takers.entry(by).or_default().places.insert(a, place);
-                    self.putters.push_back((by, a));
+                    self.putters.insert(self.turns, (by, a, b));
                 }
             }
             say::UNRESERVE => {
@@ -687,12 +684,6 @@ impl QueueObject {
         }
         Ok(())
     }
-}
-
-/// The bytes of a place that is waited for.
-fn waits(takers: &HashMap<SeatId, Taker>, seat: SeatId, request: u64) -> Option<u64> {
-    let place = takers.get(&seat)?.places.get(&request)?;
-    (!place.granted).then_some(place.bytes)
 }
 
 impl Object for QueueObject {

@@ -229,6 +229,30 @@ fn items_given_back_in_any_order_are_in_theirs_again() {
     object.assert_is_at_rest();
 }
 
+/// However often it waits anew under the same number.
+#[test]
+fn who_waits_for_a_place_is_in_line_once() {
+    let mut object = QueueObject::new(SHAPES[1]);
+    assert!((0..103).all(|n| said(&mut object, say::RESERVE, [n, 0, 0], 0)));
+    for round in 0..1000 {
+        let request = 200 + round % 2;
+        assert!(said(&mut object, say::RESERVE, [request, 0, 0], 0));
+        assert_eq!(object.waiting(), 101);
+        assert!(said(&mut object, say::UNRESERVE, [request, 0, 0], 0));
+    }
+    // Who leaves costs the others nothing.
+    for by in 2..4 {
+        let note = Note::new(say::RESERVE, [1, 0, 0]);
+        object.note(by, note, value(0), &mut Out::default()).unwrap();
+    }
+    object.left(2, &mut Out::default());
+    assert_eq!(object.waiting(), 101);
+    object.left(1, &mut Out::default());
+    assert_eq!(object.waiting(), 0, "it has its place");
+    object.left(3, &mut Out::default());
+    object.assert_is_at_rest();
+}
+
 /// Says which thread drops it.
 #[derive(Debug)]
 struct Tells(Sender<Option<String>>);
