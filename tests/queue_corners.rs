@@ -9,6 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use futures::FutureExt;
 use kit::{Gate, pool};
 use procpool::{GetError, Queue};
 
@@ -50,6 +51,30 @@ fn an_item_whose_get_is_dropped_when_it_has_come_goes_to_others() {
         gate.arrived(1).await;
         queue.put(7).await.unwrap();
         gate.arrived(2).await;
+        assert_eq!(queue.get_timeout(LONG).await, Ok(7));
+        gate.open();
+        call.get().await.unwrap();
+        pool.shutdown().await.unwrap();
+    });
+}
+
+#[procpool::task]
+async fn drop_a_try(queue: Queue<u64>, gate: String) {
+    assert!(queue.try_get().now_or_never().is_none(), "the answer takes its time");
+    // It does nothing that would hear the answer.
+    tokio::task::spawn_blocking(move || kit::stay(&gate, "dropped")).await.unwrap();
+}
+
+/// What the queue answers to a question that was given up is heard all the same.
+#[test]
+fn an_item_whose_try_get_is_dropped_goes_to_others() {
+    common::run(|| async {
+        let pool = pool(1).await;
+        let queue = Queue::unbounded().unwrap();
+        queue.put(7).await.unwrap();
+        let gate = Gate::new("queue-dropped-try");
+        let call = pool.spawn(drop_a_try(queue.clone(), gate.path()));
+        gate.arrived(1).await;
         assert_eq!(queue.get_timeout(LONG).await, Ok(7));
         gate.open();
         call.get().await.unwrap();

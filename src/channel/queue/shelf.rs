@@ -454,7 +454,9 @@ impl State {
     fn lies_about(&self) -> bool {
         let waiting = self.line.len();
         let wanted = waiting + self.trying;
-        self.items.len() > wanted || self.extra > 0 || self.asked > waiting as u64
+        let asked = self.asked > waiting as u64 || self.tries.len() > self.trying;
+        // A queue that is gone takes nothing back and answers nothing.
+        !self.lost && (self.items.len() > wanted || self.extra > 0 || asked)
     }
 
     /// Whether there is an item that is not for somebody before.
