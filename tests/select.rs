@@ -144,6 +144,45 @@ fn an_item_that_was_seen_goes_to_whoever_takes_it() {
     });
 }
 
+/// What there is without waiting for it.
+#[procpool::task]
+async fn take_what_is_seen_at_once(mut queue: Queue<u8>, limit: Duration) -> Vec<u8> {
+    let mut got = Vec::new();
+    while select([&mut queue]).timeout(limit).await == [0] {
+        got.push(queue.try_get().await.unwrap());
+    }
+    got
+}
+
+#[procpool::task]
+fn sees_at_once(mut queues: Vec<Queue<u8>>) -> Vec<usize> {
+    let sources = queues.iter_mut().map(|queue| queue as &mut dyn Source);
+    select_all(sources).timeout(Duration::ZERO).blocking().unwrap()
+}
+
+/// However short the time is, in a process whose queues are elsewhere too.
+#[test]
+fn what_is_in_a_queue_is_seen_without_waiting() {
+    common::run(|| async {
+        let pool = pool(1).await;
+        let queue: Queue<u8> = Queue::unbounded().unwrap();
+        for limit in [Duration::ZERO, Duration::from_nanos(1)] {
+            for i in 0..5 {
+                queue.put(i).await.unwrap();
+            }
+            let call = take_what_is_seen_at_once(queue.clone(), limit);
+            assert_eq!(pool.run(call).await.unwrap(), [0, 1, 2, 3, 4], "in {limit:?}");
+        }
+        let others: Vec<Queue<u8>> = (0..3).map(|_| Queue::unbounded().unwrap()).collect();
+        assert!(pool.apply(sees_at_once, others.clone()).await.unwrap().is_empty());
+        others[1].put(7).await.unwrap();
+        others[2].close();
+        assert_eq!(pool.apply(sees_at_once, others.clone()).await.unwrap(), [1, 2]);
+        assert_eq!(others[1].get().await, Ok(7));
+        pool.shutdown().await.unwrap();
+    });
+}
+
 #[procpool::task]
 fn only_look(mut queue: Queue<u8>) -> usize {
     select([&mut queue]).blocking().unwrap().len()

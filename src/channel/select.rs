@@ -23,6 +23,12 @@ type Ready<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 pub trait Source: sealed::Sealed + Send {
     #[doc(hidden)]
     fn ready(&mut self) -> Ready<'_>;
+
+    /// Where whether it is ready is known elsewhere: a question, after whose answer it is known here.
+    #[doc(hidden)]
+    fn look(&self) -> Option<Ready<'static>> {
+        None
+    }
 }
 
 mod sealed {
@@ -68,23 +74,32 @@ pub fn select<'a, const N: usize>(sources: [&'a mut dyn Source; N]) -> Select<'a
 
 /// [`select`] over any number of sources.
 pub fn select_all<'a>(sources: impl IntoIterator<Item = &'a mut dyn Source>) -> Select<'a> {
-    Select {
-        sources: sources.into_iter().map(|source| source.ready()).collect(),
-        limit: None,
-        sleep: None,
-    }
+    let mut looks = Vec::new();
+    let ready = |source: &'a mut dyn Source| {
+        looks.extend(source.look());
+        source.ready()
+    };
+    let sources = sources.into_iter().map(ready).collect();
+    Select { sources, looks, limit: None, sleep: None, is_over: false }
 }
 
 /// A wait for several sources, made by [`select`].
 #[must_use = "it waits when it is awaited"]
 pub struct Select<'a> {
     sources: Vec<Ready<'a>>,
+    /// To be asked when the time is over.
+    looks: Vec<Ready<'static>>,
     limit: Option<Duration>,
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// The time is.
+    is_over: bool,
 }
 
 impl Select<'_> {
     /// Waits for at most so long: then none is ready. `Duration::ZERO` only looks.
+    ///
+    /// When the time is over the queues are asked once more, as by [`try_get`](Queue::try_get): what is there is seen
+    /// however short the time is.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -108,6 +123,13 @@ fn poll_one(source: &mut Ready<'_>, cx: &mut Context<'_>) -> Poll<()> {
     Pin::new(&mut unconstrained(source.as_mut())).poll(cx)
 }
 
+impl Select<'_> {
+    fn look_at_all(&mut self, cx: &mut Context<'_>) -> Vec<usize> {
+        let all = self.sources.iter_mut().enumerate();
+        all.filter_map(|(i, source)| poll_one(source, cx).is_ready().then_some(i)).collect()
+    }
+}
+
 /// A timeout needs a tokio runtime with a timer, and pipes one with I/O.
 impl Future for Select<'_> {
     type Output = Vec<usize>;
@@ -116,24 +138,30 @@ impl Future for Select<'_> {
         let this = self.get_mut();
         // A task whose sources never run out lets others run, too.
         let turn = ready!(poll_proceed(cx));
-        let all = this.sources.iter_mut().enumerate();
-        let ready: Vec<usize> =
-            all.filter_map(|(i, source)| poll_one(source, cx).is_ready().then_some(i)).collect();
+        let ready = this.look_at_all(cx);
         if !ready.is_empty() {
             turn.made_progress();
             return Poll::Ready(ready);
         }
-        if let Some(limit) = this.limit {
-            if limit.is_zero() {
-                turn.made_progress();
-                return Poll::Ready(ready);
-            }
-            let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-            if sleep.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(ready);
-            }
+        if let Some(limit) = this.limit
+            && !this.is_over
+        {
+            this.is_over = limit.is_zero() || {
+                let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                sleep.as_mut().poll(cx).is_ready()
+            };
         }
-        Poll::Pending
+        if !this.is_over {
+            return Poll::Pending;
+        }
+        // The time may have been too short to hear from a queue.
+        let asked = !this.looks.is_empty();
+        this.looks.retain_mut(|look| poll_one(look, cx).is_pending());
+        if !this.looks.is_empty() {
+            return Poll::Pending;
+        }
+        turn.made_progress();
+        Poll::Ready(if asked { this.look_at_all(cx) } else { ready })
     }
 }
 
@@ -147,7 +175,7 @@ impl std::fmt::Debug for Select<'_> {
 }
 
 macro_rules! sources {
-    ($([$($T:ident),*] $source:ty, $this:ident => $ready:expr;)*) => {$(
+    ($([$($T:ident),*] $source:ty, $this:ident => $ready:expr $(, $look:expr)?;)*) => {$(
         impl<$($T: 'static),*> sealed::Sealed for $source {}
 
         impl<$($T: 'static),*> Source for $source {
@@ -155,6 +183,11 @@ macro_rules! sources {
                 let $this = self;
                 Box::pin($ready)
             }
+
+            $(fn look(&self) -> Option<Ready<'static>> {
+                let $this = self;
+                Some(Box::pin($look))
+            })?
         }
     )*};
 }
@@ -162,10 +195,10 @@ macro_rules! sources {
 sources! {
     [A, B] Connection<A, B>, this => this.line.at_hand();
     [T] PipeReceiver<T>, this => this.line.at_hand();
-    [T] Queue<T>, this => this.at_hand();
-    [T] JoinableQueue<T>, this => this.at_hand();
-    [T] SimpleQueue<T>, this => this.at_hand();
-    [T] PriorityQueue<T>, this => this.at_hand();
+    [T] Queue<T>, this => this.at_hand(), this.look();
+    [T] JoinableQueue<T>, this => this.at_hand(), this.look();
+    [T] SimpleQueue<T>, this => this.at_hand(), this.look();
+    [T] PriorityQueue<T>, this => this.at_hand(), this.look();
     [R] Process<R>, this => async { this.handle().join().await };
     [] ProcessHandle, this => this.join();
 }

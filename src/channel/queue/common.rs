@@ -26,6 +26,10 @@ macro_rules! common {
                 self.0.shelf.ready()
             }
 
+            pub(in crate::channel) fn look(&self) -> impl Future<Output = ()> + Send + use<T> {
+                self.0.shelf.clone().look()
+            }
+
             /// Items in the queue: put, and not taken by anybody. 0 if there is no queue any more.
             ///
             /// What a process has put before is counted. In the next moment it may be wrong.

@@ -182,10 +182,7 @@ impl Shelf {
         }
         let _trying = Trying::new(self);
         loop {
-            let request = Request::new(self);
-            self.lock().tries.insert(request.number);
-            self.note(say::GET, [1, 0, request.number], Urgency::Now);
-            let answer = request.answer().await;
+            let answer = self.ask().answer().await;
             if let Some(got) = self.take(None) {
                 return Ok(got);
             }
@@ -197,6 +194,23 @@ impl Shelf {
                 _ => return Err(Nothing::Empty),
             }
         }
+    }
+
+    /// Once it is ready, what there is now has come to be seen here.
+    pub(super) async fn look(self: Arc<Self>) {
+        if self.is_at_hand(None) {
+            return;
+        }
+        let _trying = Trying::new(&self);
+        self.ask().answer().await;
+    }
+
+    /// Asks for an item if there is one now.
+    fn ask(&self) -> Request<'_> {
+        let request = Request::new(self);
+        self.lock().tries.insert(request.number);
+        self.note(say::GET, [1, 0, request.number], Urgency::Now);
+        request
     }
 
     /// Takes the next item, if there is one that is not for somebody before.
