@@ -216,7 +216,8 @@ impl Client {
             self.manage(object, Note::new(LEAVE, [0; 3]), &Payload::empty());
         }
         drop(mail);
-        self.manage(object, Note::new(RELEASE, [1, 0, 0]), &Payload::empty());
+        // One that it has taken itself.
+        self.manage(object, Note::new(RELEASE, [1, 1, 0]), &Payload::empty());
     }
 
     pub(super) fn grant(&self, object: u64, to: SeatId) {

@@ -211,7 +211,7 @@ impl Host {
             if !state.mail.is_here(object) {
                 state.server.leave(OWNER, object, out);
             }
-            state.server.release(OWNER, object, 1, out);
+            state.server.close(OWNER, object, 1, out);
         });
     }
 

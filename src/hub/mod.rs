@@ -42,6 +42,7 @@ use crate::sys::Poller;
 /// Codes of what is said about who holds what.
 const CREATE: u16 = 1;
 const OPEN: u16 = 2;
+/// `[how many holds, 1: that it has taken itself]`; else others have put them on the object for it.
 const RELEASE: u16 = 3;
 const GRANT: u16 = 4;
 const LOST: u16 = 5;

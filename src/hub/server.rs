@@ -125,16 +125,18 @@ impl Owned {
 /// What a seat holds of an object.
 #[derive(Default)]
 struct Held {
-    /// A hold may be let go of before it is heard of, so this can be negative.
-    count: i64,
+    /// Holds that it has taken itself.
+    opened: i64,
+    /// Those that others have put on the object for it. One may be let go of before it is heard of, since it is
+    /// another process that says so: then this is negative, and says nothing about the others.
+    granted: i64,
     /// It has been given the object, or knows its key.
     known: bool,
 }
 
 impl Held {
-    fn take(&mut self) {
-        self.count = self.count.saturating_add(1);
-        self.known = true;
+    fn is_over(&self) -> bool {
+        self.opened <= 0 && self.granted <= 0
     }
 }
 
@@ -198,7 +200,7 @@ impl Server {
         if by != OWNER {
             self.mappings += mappings;
         }
-        let holds = HashMap::from([(by, Held { count: 1, known: true })]);
+        let holds = HashMap::from([(by, Held { opened: 1, granted: 0, known: true })]);
         self.objects.insert(name.id, Owned { key: name.key, maker: by, object, holds });
         Ok(())
     }
@@ -208,7 +210,9 @@ impl Server {
     pub(super) fn open(&mut self, by: SeatId, name: ObjectName) -> bool {
         match self.objects.get_mut(&name.id) {
             Some(owned) if owned.key == name.key || owned.is_known(by) => {
-                owned.holds.entry(by).or_default().take();
+                let held = owned.holds.entry(by).or_default();
+                held.opened = held.opened.saturating_add(1);
+                held.known = true;
                 true
             }
             _ => false,
@@ -218,7 +222,9 @@ impl Server {
     /// Takes a hold for `to`, at the wish of somebody who has one; false if there is no such object.
     pub(super) fn grant(&mut self, id: u64, to: SeatId) -> bool {
         let Some(owned) = self.objects.get_mut(&id) else { return false };
-        owned.holds.entry(to).or_default().take();
+        let held = owned.holds.entry(to).or_default();
+        held.granted = held.granted.saturating_add(1);
+        held.known = true;
         true
     }
 
@@ -235,13 +241,23 @@ impl Server {
         }
     }
 
+    /// A process lets go of holds that it was given.
     pub(super) fn release(&mut self, by: SeatId, id: u64, holds: i64, out: &mut Out) {
+        self.let_go(by, id, |held| held.granted = held.granted.saturating_sub(holds), out);
+    }
+
+    /// A process lets go of holds that it has taken itself.
+    pub(super) fn close(&mut self, by: SeatId, id: u64, holds: i64, out: &mut Out) {
+        self.let_go(by, id, |held| held.opened = held.opened.saturating_sub(holds), out);
+    }
+
+    /// Whoever says that it lets go of more than it has says so of its own.
+    fn let_go(&mut self, by: SeatId, id: u64, less: impl FnOnce(&mut Held), out: &mut Out) {
         let Some(owned) = self.objects.get_mut(&id) else { return };
         let held = owned.holds.entry(by).or_default();
-        // Whoever says that it lets go of more than it has says so of its own.
-        held.count = held.count.saturating_sub(holds);
-        if held.count <= 0 {
-            if held.count == 0 {
+        less(held);
+        if held.is_over() {
+            if (held.opened, held.granted) == (0, 0) {
                 owned.holds.remove(&by);
             }
             out.current = id;
@@ -295,7 +311,7 @@ impl Server {
     /// Drops objects that nobody holds; to be called when all that was said is heard.
     pub(super) fn bury(&mut self, out: &mut Out) {
         for id in std::mem::take(&mut self.doubtful) {
-            if self.objects.get(&id).is_some_and(|o| o.holds.values().all(|held| held.count <= 0))
+            if self.objects.get(&id).is_some_and(|o| o.holds.values().all(Held::is_over))
                 && let Some(mut owned) = self.objects.remove(&id)
             {
                 owned.object.over(out);
@@ -357,6 +373,27 @@ mod tests {
         assert_eq!(server.note(2, 1, note, Payload::empty(), &mut out), Ok(()));
     }
 
+    /// A child lets go of what brought it an object, which it keeps, and is heard before its parent, which has put the
+    /// hold on it.
+    #[test]
+    fn a_hold_that_is_let_go_of_before_it_is_heard_of_is_no_other() {
+        let (mut server, mut out) = (Server::default(), Out::default());
+        let name = ObjectName { id: 1, key: 7 };
+        server.create(2, name, Box::new(Mapped), &mut out).unwrap();
+        assert!(server.open(3, name));
+        server.release(3, 1, 1, &mut out);
+        server.bury(&mut out);
+        let note = Note::new(0, [0; 3]);
+        assert_eq!(server.note(3, 1, note, Payload::empty(), &mut out), Ok(()));
+        assert!(server.grant(1, 3));
+        server.close(2, 1, 1, &mut out);
+        server.bury(&mut out);
+        assert_eq!(server.objects.len(), 1, "the child has it still");
+        server.close(3, 1, 1, &mut out);
+        server.bury(&mut out);
+        assert!(server.objects.is_empty());
+    }
+
     /// However many processes make them, the owner has mappings left for itself.
     #[test]
     fn objects_with_memory_are_counted() {
@@ -372,7 +409,7 @@ mod tests {
         assert_eq!(make(&mut server, 1, &mut out), Err(NotMade::TooMany));
         make(&mut server, 2, &mut out).unwrap();
         make(&mut server, OWNER, &mut out).unwrap();
-        server.release(1, first, 1, &mut out);
+        server.close(1, first, 1, &mut out);
         server.bury(&mut out);
         make(&mut server, 1, &mut out).unwrap();
         assert_eq!(make(&mut server, 1, &mut out), Err(NotMade::TooMany));

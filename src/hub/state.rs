@@ -194,7 +194,10 @@ impl State {
             (Kind::Manage, LEAVE) => self.server.leave(by, id, out),
             (Kind::Manage, RELEASE) => {
                 let holds = i64::try_from(note.numbers[0]).map_err(|_| UNKNOWN)?;
-                self.server.release(by, id, holds, out);
+                match note.numbers[1] {
+                    0 => self.server.release(by, id, holds, out),
+                    _ => self.server.close(by, id, holds, out),
+                }
             }
             (Kind::Manage, GRANT) => {
                 let to = note.numbers[0];
