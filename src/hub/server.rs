@@ -136,7 +136,7 @@ struct Held {
 
 impl Held {
     fn is_over(&self) -> bool {
-        self.opened <= 0 && self.granted <= 0
+        !self.known || self.opened <= 0 && self.granted <= 0
     }
 }
 
@@ -206,7 +206,8 @@ impl Server {
     }
 
     /// Takes one more hold for whoever knows the key, or has been given the object: whoever passed that on may have
-    /// spoilt the key.
+    /// spoilt the key. Anybody else is refused, and may speak of it until that is heard: who decodes what another
+    /// process forged says something at once.
     pub(super) fn open(&mut self, by: SeatId, name: ObjectName) -> bool {
         match self.objects.get_mut(&name.id) {
             Some(owned) if owned.key == name.key || owned.is_known(by) => {
@@ -214,6 +215,12 @@ impl Server {
                 held.opened = held.opened.saturating_add(1);
                 held.known = true;
                 true
+            }
+            Some(owned) if by != OWNER => {
+                // It lets go of that hold, too.
+                let held = owned.holds.entry(by).or_default();
+                held.opened = held.opened.saturating_add(1);
+                false
             }
             _ => false,
         }
@@ -280,14 +287,14 @@ impl Server {
                 out.current = id;
                 owned.object.note(by, note, value, out)
             }
-            // It has not heard yet that there is no such object.
-            None => {
-                out.trash.push(value);
-                Ok(())
-            }
-            Some(_) => {
+            Some(owned) if !owned.holds.contains_key(&by) => {
                 out.trash.push(value);
                 Err("it spoke of an object that it was not given")
+            }
+            // It has not heard yet that there is no such object, or none for it.
+            _ => {
+                out.trash.push(value);
+                Ok(())
             }
         }
     }
@@ -336,6 +343,26 @@ impl Server {
 mod tests {
     use super::*;
 
+    /// Says what it is told.
+    struct Echo;
+
+    impl Object for Echo {
+        fn note(
+            &mut self,
+            by: SeatId,
+            note: Note,
+            value: Payload,
+            out: &mut Out,
+        ) -> Result<(), &'static str> {
+            out.say(by, note, value);
+            Ok(())
+        }
+
+        fn left(&mut self, _: SeatId, _: &mut Out) {}
+
+        fn over(&mut self, _: &mut Out) {}
+    }
+
     struct Mapped;
 
     impl Object for Mapped {
@@ -364,13 +391,29 @@ mod tests {
         let (mut server, mut out) = (Server::default(), Out::default());
         let (right, wrong) = (ObjectName { id: 1, key: 7 }, ObjectName { id: 1, key: 8 });
         server.create(OWNER, right, Box::new(Mapped), &mut out).unwrap();
-        assert!(!server.open(2, wrong), "nobody has given it to that one");
         assert!(server.grant(1, 2));
         assert!(server.open(2, wrong));
         // What had brought it is gone.
         server.release(2, 1, 1, &mut out);
         let note = Note::new(0, [0; 3]);
         assert_eq!(server.note(2, 1, note, Payload::empty(), &mut out), Ok(()));
+    }
+
+    /// Who was deceived by another process has broken no rule.
+    #[test]
+    fn who_is_refused_an_object_may_not_have_heard_it() {
+        let (mut server, mut out) = (Server::default(), Out::default());
+        let (right, wrong) = (ObjectName { id: 1, key: 7 }, ObjectName { id: 1, key: 8 });
+        server.create(OWNER, right, Box::new(Echo), &mut out).unwrap();
+        let note = Note::new(0, [0; 3]);
+        let mut say = |server: &mut Server| server.note(2, 1, note, Payload::empty(), &mut out);
+        assert!(say(&mut server).is_err(), "it has not asked for it");
+        assert!(!server.open(2, wrong) && !server.may_name(2, 1));
+        assert_eq!(say(&mut server), Ok(()));
+        assert_eq!(out.said().count(), 0, "the object heard it");
+        server.close(OWNER, 1, 1, &mut out);
+        server.bury(&mut out);
+        assert!(server.objects.is_empty(), "it kept the object");
     }
 
     /// A child lets go of what brought it an object, which it keeps, and is heard before its parent, which has put the
