@@ -157,21 +157,13 @@ impl Assembler {
         }
     }
 
-    /// Appends bytes that were received elsewhere.
-    pub(crate) fn extend(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let (buf, max) = self.target();
-            let n = bytes.len().min(max);
-            buf.extend_from_slice(&bytes[..n]);
-            self.received(n);
-            bytes = &bytes[n..];
-            if !self.direct && !bytes.is_empty() {
-                // No more room before `next` has consumed some.
-                self.buf.drain(..self.start);
-                self.start = 0;
-                self.buf.reserve(bytes.len());
-            }
-        }
+    /// Appends bytes that were received elsewhere: all to the common buffer, since only
+    /// [`Assembler::next`] goes on from one part of a stream to the next.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.buf.drain(..self.start);
+        self.start = 0;
+        self.direct = false;
+        self.buf.extend_from_slice(bytes);
     }
 
     /// The next whole message, if its bytes are all there.
@@ -386,18 +378,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_data_frame_may_hold_several_parts() {
-        let mut preamble = 300u32.to_le_bytes().to_vec();
-        preamble.extend(std::iter::repeat_n(1u64.to_le_bytes(), 300).flatten());
+    /// A message of so many parts of one length, all in one data frame.
+    fn in_one_frame(parts: usize, len: usize) -> Vec<u8> {
+        let mut preamble = (parts as u32).to_le_bytes().to_vec();
+        preamble.extend(std::iter::repeat_n((len as u64).to_le_bytes(), parts).flatten());
         let mut header = Header::new(Kind::Value, 0, 1, preamble.len());
         header.flags = Flags::STREAM;
-        let data = Header::new(Kind::Data, 0, 1, 300);
-        let bytes = [&header.encode()[..], &preamble, &data.encode(), &[7; 300]].concat();
+        let data = Header::new(Kind::Data, 0, 1, parts * len);
+        [&header.encode()[..], &preamble, &data.encode(), &vec![7; parts * len]].concat()
+    }
+
+    #[test]
+    fn a_data_frame_may_hold_several_parts() {
+        let bytes = in_one_frame(300, 1);
         for step in [1, 7, bytes.len()] {
             let got = received(&bytes, step, 300).unwrap();
             assert_eq!(got.len(), 1, "step {step}");
             assert_eq!((&got[0].2[..], got[0].3.len()), (&[7][..], 299));
+        }
+    }
+
+    /// As when a worker dies: some was read from its socket, the rest lies in its block.
+    #[test]
+    fn what_was_received_elsewhere_follows_at_any_byte() {
+        let bytes = in_one_frame(3, 100);
+        for cut in 0..=bytes.len() {
+            let (mut first, rest) = bytes.split_at(cut);
+            let mut assembler = Assembler::new(300, |_| ());
+            while !first.is_empty() {
+                let (buf, room) = assembler.target();
+                let n = room.min(first.len());
+                buf.extend_from_slice(&first[..n]);
+                assembler.received(n);
+                first = &first[n..];
+                if !first.is_empty() {
+                    assert!(assembler.next().unwrap().is_none(), "cut {cut}");
+                }
+            }
+            // Whether or not it was looked at in between.
+            if cut % 2 == 0 && !rest.is_empty() {
+                assert!(assembler.next().unwrap().is_none(), "cut {cut}");
+            }
+            assembler.extend(rest);
+            let message = assembler.next().unwrap().expect("all of it is there");
+            let Body::Streamed { head, blobs } = message.body else { panic!("cut {cut}") };
+            assert_eq!((head, blobs), (vec![7; 100], vec![vec![7; 100]; 2]), "cut {cut}");
+            assert!(assembler.is_between_messages(), "cut {cut}");
         }
     }
 
