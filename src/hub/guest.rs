@@ -45,7 +45,7 @@ pub(super) struct Broken(pub(super) &'static str);
 const NONSENSE: Broken = Broken("it wrote something that is no message");
 const SCRIBBLED: Broken = Broken("it made nonsense of the memory it shares");
 const TOO_MUCH: Broken = Broken("it asked for more than a million things without reading any");
-const CHEATED: Broken = Broken("it gave several handles as one");
+const CHEATED: Broken = Broken("it gave handles against the rules");
 
 /// What is said to a process and not made ready to be sent.
 struct Unsaid {
@@ -89,7 +89,7 @@ pub(super) struct Guest {
     /// When it said what it said last.
     said_at: u64,
     /// What it said last, which brings handles that this process has no room for, and until when
-    /// that is waited for.
+    /// that is waited for; or by which it broke the rules.
     stuck: Option<(Said, Instant)>,
     /// That is not waited for until all is read that is there.
     hurried: bool,
@@ -210,10 +210,14 @@ impl Guest {
             self.stuck = Some(stuck);
             return Ok(None);
         }
-        let (mut said, _) = stuck;
+        let (mut said, until) = stuck;
         said.value.claim(&Sender(self.channel.as_deref()));
-        let cheated = self.channel.as_ref().is_some_and(|channel| channel.is_cheated());
-        if cheated { Err(CHEATED) } else { Ok(Some(said)) }
+        if self.channel.as_ref().is_some_and(|channel| channel.is_cheated()) {
+            // With what it has brought by then, which is not to be closed here.
+            self.stuck = Some((said, until));
+            return Err(CHEATED);
+        }
+        Ok(Some(said))
     }
 
     /// Reads its last words: nothing that it says later is heard, nor seems so to it.

@@ -16,7 +16,7 @@ use super::ring::{HasRings, RINGS_LEN};
 use super::seat::End;
 use super::server::{NotMade, OWNER, Out, SeatId, Server};
 use super::{CREATE, DISMISS, EXPEL, GRANT, INTRODUCE, LEAVE, LOST, OPEN, RELEASE};
-use crate::sys::{self, Bell, HandleChannel, SharedBlock, handle_ref};
+use crate::sys::{self, Bell, HandleChannel, SharedBlock, Sleeper, handle_ref};
 use crate::wire::{Attached, Kind, ObjectName, Payload};
 
 /// Processes that descend from one child of the owner's, at a time.
@@ -253,8 +253,9 @@ impl State {
             }
             _ => Err(INTRODUCED),
         };
-        // Closing what a process gives can take its time.
-        out.waste((memory, rest));
+        // There are bells without any. Closing what a process gives can take its time.
+        let (bell, unasked) = if Sleeper::GIVEN { (bell, None) } else { (None, bell) };
+        out.waste((memory, unasked, rest));
         let block = match block {
             Ok(block) => block,
             Err(how) => {
@@ -262,7 +263,10 @@ impl State {
                 return Err(how);
             }
         };
-        let bell = Bell::open(bell).map_err(|_| INTRODUCED)?;
+        let Ok(bell) = Bell::open(bell) else {
+            out.waste(channel);
+            return Err(INTRODUCED);
+        };
         let channel = channel.map(HandleChannel::open).transpose().map_err(|_| INTRODUCED)?;
         let holder = Arc::new(Mapped { block, at });
         let line = Line { holder, bell, channel: channel.map(Arc::new) };

@@ -1,19 +1,20 @@
 //! What processes say by their rings, heard without any process.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::guest::{Guest, Line};
 use super::mail::After;
-use super::note::Note;
+use super::note::{Note, bringing};
 use super::object::ObjectKind;
 use super::ring::{Direction, HasRings, RINGS_LEN, Reader, Writer};
 use super::server::{OWNER, Object, Out, SeatId};
 use super::state::State;
-use super::{CREATE, GRANT};
-use crate::sys::{self, SharedBlock};
-use crate::wire::{Assembler, Kind, ObjectName, Outbox, Payload};
+use super::{CREATE, GRANT, INTRODUCE};
+use crate::sys::{self, Handle, HandleChannel, SharedBlock, handle_ref};
+use crate::wire::{Assembler, Brought, Kind, ObjectName, Outbox, Payload};
 
 const ECHO: u64 = 1 << 40;
 const MAX_VALUE: u64 = 1 << 20;
@@ -65,6 +66,10 @@ struct Speaker {
 
 impl Speaker {
     fn sit_down(state: &mut State, id: SeatId) -> Self {
+        Speaker::sit_down_with(state, id, None)
+    }
+
+    fn sit_down_with(state: &mut State, id: SeatId, channel: Option<HandleChannel>) -> Self {
         let name = ObjectName { id, key: 9 };
         let (block, _) = SharedBlock::create("test", RINGS_LEN).unwrap();
         let block = Arc::new(Block(block));
@@ -74,7 +79,7 @@ impl Speaker {
         let end = Arc::new(move |_: &'static str| {
             counter.fetch_add(1, Ordering::Relaxed);
         });
-        let line = Line { holder: block.clone(), bell, channel: None };
+        let line = Line { holder: block.clone(), bell, channel: channel.map(Arc::new) };
         let mut guest = Guest::new(line, MAX_VALUE, OWNER, id);
         guest.end = Some(end);
         state.seats.insert(id, guest);
@@ -105,6 +110,13 @@ impl Speaker {
         let note = Note::new(GRANT, [to, 0, 0]);
         let header = note.header(Kind::Manage, object);
         self.outbox.message(header, &note.encode(sys::ticks()), &Payload::empty());
+    }
+
+    /// Says something of the hub's, with what lies under these tokens.
+    fn manage(&mut self, object: u64, note: Note, value: &Payload, tokens: &[u64]) {
+        let brought = Brought { handles: tokens.to_vec(), objects: Vec::new() };
+        let header = bringing(note.header(Kind::Manage, object));
+        self.outbox.message(header, &brought.encode(&note.encode(sys::ticks())), value);
     }
 
     /// Writes what there is room for; whether that was all.
@@ -272,4 +284,73 @@ fn what_is_passed_on_to_one_that_has_ended_is_not_kept_for_it() {
     assert!(state.seats.is_empty());
     state.server.bury(&mut out);
     assert!(!state.server.open(OWNER, ObjectName { id: 8, key: 9 }), "nobody holds it any more");
+}
+
+/// A handle, and its other end, by which it is seen whether it is closed.
+struct Watched(Handle, HandleChannel);
+
+impl Watched {
+    /// None where no process can make one for two others.
+    fn new() -> Option<Self> {
+        let [one, other] = HandleChannel::between().unwrap()?;
+        Some(Watched(one, HandleChannel::open(other).unwrap()))
+    }
+
+    /// Gives it away; its other end.
+    fn give_by(self, channel: &HandleChannel) -> HandleChannel {
+        channel.give(handle_ref(&self.0)).unwrap();
+        self.1
+    }
+}
+
+fn is_open(other: &HandleChannel) -> bool {
+    other.take(0).unwrap_err().kind() == ErrorKind::WouldBlock
+}
+
+/// Hears what there is; what is to be dropped when no lock is held.
+fn hear(state: &mut State) -> After {
+    let (mut out, mut after) = (Out::default(), After::default());
+    assert!(state.hear(&mut out, &mut after));
+    after
+}
+
+/// Closing one can wait for whomever its giver likes.
+#[test]
+fn handles_given_by_who_breaks_the_rules_are_not_closed_under_the_lock() {
+    let mut state = State::default();
+    let Some(Watched(theirs, ours)) = Watched::new() else { return };
+    let mut speaker = Speaker::sit_down_with(&mut state, 7, Some(ours));
+    // Each begins to count at 0.
+    let again = HandleChannel::open(theirs.try_clone().unwrap()).unwrap();
+    let theirs = HandleChannel::open(theirs).unwrap();
+    let mut given = Vec::new();
+    for channel in [&theirs, &theirs, &again, &again] {
+        given.push(Watched::new().unwrap().give_by(channel));
+    }
+    speaker.manage(8, Note::new(CREATE, [0; 3]), &Payload::empty(), &[0, 5]);
+    assert!(speaker.flush());
+    let after = hear(&mut state);
+    assert_eq!(state.violations.len(), 1);
+    assert!(given.iter().all(is_open));
+    drop((after, state));
+    assert!(!given.iter().any(is_open));
+}
+
+#[test]
+fn a_bell_is_not_closed_under_the_lock_where_none_is_to_be_given() {
+    let mut state = State::default();
+    let Some(Watched(theirs, ours)) = Watched::new() else { return };
+    let mut speaker = Speaker::sit_down_with(&mut state, 7, Some(ours));
+    let theirs = HandleChannel::open(theirs).unwrap();
+    let (_block, memory) = SharedBlock::create("test", RINGS_LEN).unwrap();
+    theirs.give(handle_ref(&memory)).unwrap();
+    let given = [(); 2].map(|()| Watched::new().unwrap().give_by(&theirs));
+    let note = Note::new(INTRODUCE, [RINGS_LEN as u64, 0, MAX_VALUE]);
+    speaker.manage(8, note, &Payload::from_slice(&[1; 3]), &[0, 1, 2]);
+    assert!(speaker.flush());
+    let after = hear(&mut state);
+    assert!(state.seats.contains_key(&8));
+    assert!(given.iter().all(is_open));
+    drop((after, state));
+    assert!(!given.iter().any(is_open));
 }

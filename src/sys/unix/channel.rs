@@ -167,7 +167,7 @@ impl HandleChannel {
         open_descriptors().is_some_and(|open| open + handles as u64 + limit.div_ceil(16) > limit)
     }
 
-    /// Whether the peer gave several handles as one.
+    /// Whether the peer gave handles against the rules. What it sends later is not received.
     pub(crate) fn is_cheated(&self) -> bool {
         !lock(&self.unasked).is_empty()
     }
@@ -184,18 +184,28 @@ impl HandleChannel {
                 });
             }
             if !arrived.is_empty() && arrived.len() > max_waiting() {
-                let words = format!("{} handles came that nobody spoke of", arrived.len());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+                return Err(cheated(&format!(
+                    "{} handles came that nobody spoke of",
+                    arrived.len()
+                )));
             }
-            let (number, mut handles) = self.recv()?;
-            let handle = handles.pop();
-            handles.extend(arrived.insert(number, handle).flatten());
+            if self.is_cheated() {
+                return Err(cheated("it gave handles against the rules before"));
+            }
+            let mut handles = Vec::new();
+            let received = self.recv(&mut handles);
+            if let Ok(number) = received {
+                let handle = handles.pop();
+                handles.extend(arrived.insert(number, handle).flatten());
+            }
             if !handles.is_empty() {
                 // Closing them may wait for whomever the peer likes: not here.
                 lock(&self.unasked).extend(handles);
-                let words = "several handles came as one";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+                return Err(received
+                    .err()
+                    .unwrap_or_else(|| cheated("several handles came as one")));
             }
+            received?;
         }
     }
 
@@ -212,7 +222,8 @@ impl HandleChannel {
         }
     }
 
-    fn recv(&self) -> io::Result<(u64, Vec<Handle>)> {
+    /// A token; what came with it, or with something that is none, is added to `handles`.
+    fn recv(&self, handles: &mut Vec<Handle>) -> io::Result<u64> {
         let mut bytes = [0; 8];
         // As many as a message can hold: the system would close the others here and now.
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
@@ -226,7 +237,6 @@ impl HandleChannel {
                 flags,
             )
         })?;
-        let mut handles = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 handles.extend(fds);
@@ -234,9 +244,9 @@ impl HandleChannel {
         }
         handles.iter().try_for_each(keep_to_ourselves)?;
         match got.bytes {
-            8 => Ok((u64::from_le_bytes(bytes), handles)),
+            8 => Ok(u64::from_le_bytes(bytes)),
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            n => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{n} of 8 bytes"))),
+            n => Err(cheated(&format!("{n} of 8 bytes came"))),
         }
     }
 
@@ -245,6 +255,10 @@ impl HandleChannel {
         rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
         Ok(())
     }
+}
+
+fn cheated(words: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, words)
 }
 
 #[cfg(test)]
@@ -285,5 +299,33 @@ mod tests {
             drop(b.take(token).or_else(|_| a.flush().and_then(|_| b.take(token))).unwrap());
         }
         assert!(a.flush().unwrap());
+    }
+
+    fn send(channel: &HandleChannel, bytes: &[u8], handles: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(handles)));
+        let flags = SendFlags::empty();
+        rustix::net::sendmsg(&channel.socket, &[IoSlice::new(bytes)], &mut control, flags).unwrap();
+    }
+
+    #[test]
+    fn what_comes_against_the_rules_is_kept_and_nothing_after_it_is_had() {
+        for (bytes, n) in [(&b"7 bytes"[..], 1), (b"a number", 2)] {
+            let (a, b) = ends();
+            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            super::super::set_nonblocking(reader.as_fd(), true).unwrap();
+            send(&a, bytes, &[writer.as_fd(), writer.as_fd()][..n]);
+            drop(writer);
+            let token = a.give(a.socket.as_fd()).unwrap();
+            for _ in 0..2 {
+                b.take(token).unwrap_err();
+                assert!(b.is_cheated());
+            }
+            let still_open = Err(rustix::io::Errno::AGAIN);
+            assert_eq!(rustix::io::read(&reader, &mut [0; 1]), still_open, "{bytes:?}");
+            drop(b);
+            assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0));
+        }
     }
 }
