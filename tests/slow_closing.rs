@@ -15,7 +15,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use kit::pool;
-use procpool::{Loan, Loaned, PassFd, Process, Queue, SharedBytes};
+use procpool::{Loan, Loaned, PassFd, Process, Queue, SharedBytes, one_way};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt,
@@ -79,7 +79,7 @@ fn ways() -> Vec<BorrowedFd<'static>> {
 
 /// Gives handles by one of them, under a token that nobody speaks of.
 fn give_unasked(way: BorrowedFd<'_>, handles: &[BorrowedFd<'_>]) -> rustix::io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(handles)));
     let token = (1u64 << 40).to_le_bytes();
@@ -231,5 +231,49 @@ fn on_the_way_back_of_a_loan() {
         drop(other);
         assert!(returned);
         pool.shutdown().await.unwrap();
+    });
+}
+
+/// Takes nothing along where it arrives.
+struct Unwanted(PassFd<TcpStream>);
+
+impl Serialize for Unwanted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (1u8, &self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Unwanted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u8::deserialize(deserializer)?;
+        Err(serde::de::Error::custom("it is not wanted"))
+    }
+}
+
+#[test]
+fn in_a_message_of_a_pipe() {
+    common::run(|| async {
+        let (mut sender, mut receiver) = one_way().unwrap();
+        let (one, other) = lingering();
+        sender.send(Unwanted(one)).await.unwrap();
+        let returned = returns(move || drop(receiver.blocking_recv().map(drop).unwrap_err()));
+        drop(other);
+        assert!(returned);
+    });
+}
+
+#[test]
+fn among_more_than_a_pipe_carries() {
+    common::run(|| async {
+        let (sender, mut receiver) = one_way::<u8>().unwrap();
+        let (one, other) = lingering();
+        let null = File::open("/dev/null").unwrap();
+        let mut many = vec![null.as_fd(); 200];
+        many.push(one.as_fd());
+        give_unasked(sender.as_fd(), &many).unwrap();
+        drop(one);
+        let returned = returns(move || drop(receiver.blocking_recv().unwrap_err()));
+        drop(other);
+        assert!(returned);
     });
 }

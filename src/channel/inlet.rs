@@ -133,7 +133,8 @@ impl Inlet {
     pub(super) fn received(&mut self, n: usize) {
         if n > 0 {
             self.assembler.received(n);
-            if self.sets.len() > SETS {
+            let too_many = self.sets.back().is_some_and(|set| set.handles.len() > MAX_PASSED);
+            if too_many || self.sets.len() > SETS {
                 drop_elsewhere(std::mem::take(&mut self.sets));
                 self.end(Over::Broken("handles that belong to no message".to_owned()));
             }
@@ -224,10 +225,15 @@ impl Inlet {
                     if arrived.brings > 0 {
                         arrived.set = self.sets.pop_front();
                     }
-                    self.waiting_bytes += arrived.cost();
-                    self.waiting_handles += arrived.brings;
-                    self.waiting.push_back(arrived);
-                    return Ok(true);
+                    let came = arrived.set.as_ref().map_or(0, |set| set.handles.len());
+                    if came <= arrived.brings {
+                        self.waiting_bytes += arrived.cost();
+                        self.waiting_handles += arrived.brings;
+                        self.waiting.push_back(arrived);
+                        return Ok(true);
+                    }
+                    drop_elsewhere(arrived.set);
+                    format!("{came} handles with a message of {}", arrived.brings)
                 }
                 Err(reason) => reason,
             },
@@ -273,6 +279,16 @@ impl Inlet {
     pub(super) fn put_back(&mut self, unread: &[u8]) {
         self.assembler.extend(unread);
         self.take_in();
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        let mut sets = std::mem::take(&mut self.sets);
+        sets.extend(self.waiting.drain(..).filter_map(|message| message.set));
+        if !sets.is_empty() {
+            drop_elsewhere(sets);
+        }
     }
 }
 
@@ -352,5 +368,38 @@ mod tests {
             taken -= 1;
         }
         assert_eq!((taken, inlet.waiting_bytes), (0, 0));
+    }
+
+    /// The front of an inlet to which a message came that says that `brings` handles come along, and
+    /// sets of so many.
+    fn front_of(brings: usize, sets: &[usize]) -> Result<usize, RecvError> {
+        let mut inlet = Inlet::new();
+        let mut outbox = Outbox::default();
+        let brought = Brought { handles: vec![0; brings], objects: Vec::new() };
+        let header = Header { flags: Flags::BRINGS, ..Header::new(Kind::Message, 0, 0, 0) };
+        outbox.message(header, &brought.encode(&[]), &Payload::from_slice(b"value"));
+        let bytes = outbox.slices().iter().flat_map(|slice| slice.to_vec()).collect::<Vec<u8>>();
+        let (buf, _, came) = inlet.target();
+        buf.extend_from_slice(&bytes);
+        came.extend(sets.iter().map(|n| {
+            let handles = (0..*n).map(|_| crate::sys::stream_pair().unwrap().0).collect();
+            HandleSet { handles, lost: false }
+        }));
+        inlet.received(bytes.len());
+        inlet.front()?;
+        Ok(inlet.waiting_handles)
+    }
+
+    #[test]
+    fn no_more_handles_come_than_a_message_says() {
+        assert_eq!(front_of(2, &[2]).unwrap(), 2);
+        assert_eq!(front_of(2, &[1]).unwrap(), 2);
+        assert_eq!(front_of(MAX_PASSED, &[MAX_PASSED]).unwrap(), MAX_PASSED);
+        for (brings, sets) in
+            [(1, &[2][..]), (1, &[MAX_PASSED]), (0, &[MAX_PASSED + 1]), (1, &[1; SETS + 1])]
+        {
+            let error = front_of(brings, sets).unwrap_err();
+            assert!(matches!(error, RecvError::Broken { .. }), "{brings}, {sets:?}: {error:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use tokio::task::coop::poll_proceed;
 use super::error::{MessageKind, RecvError};
 use super::inlet::Incoming;
 use super::line::Line;
+use crate::hub::drop_elsewhere;
 use crate::link::Pace;
 use crate::task::decode_value;
 
@@ -24,17 +25,20 @@ impl Line {
         }
         let limits = self.inlet.limits;
         let Some(message) = self.inlet.pop() else { unreachable!("there is a first one") };
-        if message.lost > 0 {
-            return Poll::Ready(Err(RecvError::HandlesLost { lost: message.lost }));
-        }
-        let Incoming { inline, head, mut blobs, handles, .. } = message;
+        let Incoming { inline, head, mut blobs, mut handles, lost } = message;
         let head = if inline.is_empty() { &head } else { inline };
-        Poll::Ready(
-            decode_value(head, &mut blobs, handles, &limits).map_err(|reason| RecvError::Decode {
-                type_name: std::any::type_name::<T>(),
-                reason,
-            }),
-        )
+        let value = if lost > 0 {
+            Err(RecvError::HandlesLost { lost })
+        } else {
+            decode_value(head, &mut blobs, &mut handles, &limits).map_err(|reason| {
+                RecvError::Decode { type_name: std::any::type_name::<T>(), reason }
+            })
+        };
+        if handles.as_ref().is_some_and(|left| !left.is_empty()) {
+            // Closing what the value had no use for can take as long as its sender likes.
+            drop_elsewhere(handles);
+        }
+        Poll::Ready(value)
     }
 
     pub(super) fn poll_bytes(

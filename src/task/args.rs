@@ -59,6 +59,11 @@ impl<'a> Args<'a> {
         Args { along: Along { handles, ..self.along }, ..self }
     }
 
+    /// The handles that were not decoded.
+    pub(super) fn take_handles(&mut self) -> Handles {
+        self.along.handles.take()
+    }
+
     /// The same, with what came along.
     pub(crate) fn of(received: &'a mut Received, limits: &DecodeLimits) -> Self {
         let along = received.take_along();

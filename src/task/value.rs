@@ -61,15 +61,17 @@ pub(crate) fn encode_kept<T: Serialize + 'static>(
 }
 
 /// Decodes what [`encode_kept`] has written, with the reason if that fails, also by a
-/// panic of the type's.
+/// panic of the type's. Handles that it has no use for are left.
 pub(crate) fn decode_value<T: DeserializeOwned + 'static>(
     head: &[u8],
     blobs: &mut [Vec<u8>],
-    handles: Handles,
+    handles: &mut Handles,
     limits: &DecodeLimits,
 ) -> Result<T, String> {
-    let mut args = Args::new(head, blobs, limits).with(handles);
-    match catch(|| args.owned("message")) {
+    let mut args = Args::new(head, blobs, limits).with(handles.take());
+    let decoded = catch(|| args.owned("message"));
+    *handles = args.take_handles();
+    match decoded {
         Ok(Ok(value)) if args.is_empty() => Ok(value),
         Ok(Ok(_)) => Err("bytes are left over after it".to_owned()),
         Ok(Err(Fault::ArgDecode { reason, .. })) => Err(reason),
@@ -89,7 +91,7 @@ mod tests {
         let payload = std::mem::take(&mut out).finish();
         let mut blobs: Vec<Vec<u8>> = payload.blobs().iter().map(|b| b.to_vec()).collect();
         let back =
-            decode_value(payload.head(), &mut blobs, None, &DecodeLimits::default()).unwrap();
+            decode_value(payload.head(), &mut blobs, &mut None, &DecodeLimits::default()).unwrap();
         drop(payload);
         (kept.into_value(), back)
     }
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn left_over_bytes_are_noticed() {
         let error =
-            decode_value::<u8>(&[1, 2], &mut [], None, &DecodeLimits::default()).unwrap_err();
+            decode_value::<u8>(&[1, 2], &mut [], &mut None, &DecodeLimits::default()).unwrap_err();
         assert!(error.contains("left over"), "{error}");
     }
 }

@@ -12,6 +12,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
+use super::handles::MAX_SENT;
 use super::platform::{RECV_HANDLES, SEND, keep_to_ourselves};
 use super::{ChildSocket, Handle, HandleRef, pair};
 use crate::sys::lock;
@@ -22,9 +23,6 @@ fn max_waiting() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     (limit.unwrap_or(u64::MAX) / 8).clamp(512, 4096) as usize
 }
-
-/// Handles that the system lets one message hold.
-const MAX_SENT: usize = 253;
 
 /// How many descriptors this process has; too many, if that cannot be learnt for want of one; `None`
 /// if it cannot be learnt at all.
@@ -225,7 +223,6 @@ impl HandleChannel {
     /// A token; what came with it, or with something that is none, is added to `handles`.
     fn recv(&self, handles: &mut Vec<Handle>) -> io::Result<u64> {
         let mut bytes = [0; 8];
-        // As many as a message can hold: the system would close the others here and now.
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_SENT))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let got = rustix::io::retry_on_intr(|| {

@@ -43,6 +43,10 @@ pub(crate) fn handle_ref(handle: &Handle) -> HandleRef<'_> {
     handle.as_fd()
 }
 
+/// Descriptors that the system lets one message carry: who has less room for them has it close the
+/// others here and now, which can take as long as their sender likes.
+pub(super) const MAX_SENT: usize = 253;
+
 /// Descriptors one message may carry; more is refused before sending and
 /// closed on arrival.
 const MAX_HANDLES: usize = 16;

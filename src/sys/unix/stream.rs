@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
 
-use super::handles::{Handle, HandleRef};
+use super::handles::{Handle, HandleRef, MAX_SENT};
 use super::platform::{RECV_HANDLES, SEND, keep_to_ourselves, socket_pair};
 use crate::sys::{HandleSet, Interest, MAX_PASSED};
 
@@ -94,9 +94,9 @@ pub(crate) fn read_stream(
     let room = &mut buf.spare_capacity_mut()[..max];
     let mut part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
     // Words, so that it is aligned for what the system writes there.
-    let mut control = [0u64; 16];
+    let mut control = [const { MaybeUninit::<u64>::uninit() }; MAX_SENT / 2 + 4];
     // SAFETY: a plain calculation.
-    let control_len = unsafe { libc::CMSG_SPACE((MAX_PASSED * size_of::<RawFd>()) as u32) };
+    let control_len = unsafe { libc::CMSG_SPACE((MAX_SENT * size_of::<RawFd>()) as u32) };
     debug_assert!(control_len as usize <= size_of_val(&control));
     // SAFETY: a structure of numbers and pointers, for which zeroes are a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
