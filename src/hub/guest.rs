@@ -158,7 +158,7 @@ impl Guest {
 
     /// All that it has said by now is needed, whatever it brings.
     pub(super) fn wait_no_more(&mut self) {
-        self.hurried = self.stuck.is_some();
+        self.hurried = self.stuck.is_some() || !self.reader.is_empty();
     }
 
     /// Reads as much as is there when it is looked at: others are heard too.
