@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use super::mail::drop_elsewhere;
 use super::note::{Note, bringing, give_by};
 use super::ring::{Direction, HasRings, Reader, Writer};
 use super::seat::End;
@@ -368,7 +369,7 @@ struct Sender<'a>(Option<&'a HandleChannel>);
 
 impl Giver for Sender<'_> {
     fn take(&self, token: u64) -> io::Result<sys::Handle> {
-        self.0.ok_or(io::ErrorKind::Unsupported)?.take(token)
+        self.0.ok_or(io::ErrorKind::Unsupported)?.take(token, drop_elsewhere)
     }
 
     fn guard(&self, _: u64) -> Guard {

@@ -89,7 +89,7 @@ impl Giver for Courier {
         if self.patient {
             self.channel().take_blocking(token, || ())
         } else {
-            self.channel().take(token)
+            self.channel().take(token, hub::drop_elsewhere)
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
@@ -17,11 +18,31 @@ use super::platform::{RECV_HANDLES, SEND, keep_to_ourselves};
 use super::{ChildSocket, Handle, HandleRef, pair};
 use crate::sys::lock;
 
+/// How many descriptors this process may have, if that is limited.
+fn limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 /// Handles that may have arrived without being asked for: four messages' worth, or an eighth of what
 /// this process may have open, if that is more.
 fn max_waiting() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    (limit.unwrap_or(u64::MAX) / 8).clamp(512, 4096) as usize
+    (limit().unwrap_or(u64::MAX) / 8).clamp(512, 4096) as usize
+}
+
+/// Whether this process keeps a descriptor that it has received, whoever gave it: a thirty-second of
+/// what it may have is for other things.
+fn may_keep() -> bool {
+    // So many more, before they are counted again: older kernels take their time for that.
+    static UNCOUNTED: Mutex<u64> = Mutex::new(0);
+    let mut uncounted = lock(&UNCOUNTED);
+    if *uncounted == 0 {
+        let (Some(limit), Some(open)) = (limit(), open_descriptors()) else { return true };
+        let spare = (limit - limit / 32 + 1).saturating_sub(open);
+        *uncounted = spare.div_ceil(2).min(limit / 64 + 1);
+    }
+    let may = *uncounted > 0;
+    *uncounted = uncounted.saturating_sub(1);
+    may
 }
 
 /// How many descriptors this process has; too many, if that cannot be learnt for want of one; `None`
@@ -47,8 +68,8 @@ pub(crate) struct HandleChannel {
     outgoing: Mutex<Outgoing>,
     /// `None` is one for which this process had no descriptor left.
     arrived: Mutex<HashMap<u64, Option<Handle>>>,
-    /// What came against the rules.
-    unasked: Mutex<Vec<Handle>>,
+    /// The peer gave handles against the rules.
+    cheated: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +115,7 @@ impl HandleChannel {
             socket,
             outgoing: Mutex::default(),
             arrived: Mutex::default(),
-            unasked: Mutex::default(),
+            cheated: AtomicBool::new(false),
         }
     }
 
@@ -160,63 +181,77 @@ impl HandleChannel {
     /// Whether this process has hardly any descriptors left to take so many handles with: so many, and
     /// a sixteenth for other things.
     pub(crate) fn is_short(&self, handles: usize) -> bool {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let Some(limit) = limit else { return false };
+        let Some(limit) = limit() else { return false };
         open_descriptors().is_some_and(|open| open + handles as u64 + limit.div_ceil(16) > limit)
     }
 
     /// Whether the peer gave handles against the rules. What it sends later is not received.
     pub(crate) fn is_cheated(&self) -> bool {
-        !lock(&self.unasked).is_empty()
+        self.cheated.load(Ordering::Acquire)
     }
 
     /// The handle that the peer gave under this token, which it must have done before it
-    /// spoke of it.
-    pub(crate) fn take(&self, token: u64) -> io::Result<Handle> {
-        let mut arrived = lock(&self.arrived);
-        loop {
-            if let Some(handle) = arrived.remove(&token) {
-                return handle.ok_or_else(|| {
-                    let words = "a handle was given to this process, which had no descriptor left for it; raise the limit of open files";
-                    io::Error::other(words)
-                });
-            }
-            if !arrived.is_empty() && arrived.len() > max_waiting() {
-                return Err(cheated(&format!(
-                    "{} handles came that nobody spoke of",
-                    arrived.len()
-                )));
-            }
-            if self.is_cheated() {
-                return Err(cheated("it gave handles against the rules before"));
-            }
-            let mut handles = Vec::new();
-            let received = self.recv(&mut handles);
-            if let Ok(number) = received {
-                let handle = handles.pop();
-                handles.extend(arrived.insert(number, handle).flatten());
-            }
-            if !handles.is_empty() {
-                // Closing them may wait for whomever the peer likes: not here.
-                lock(&self.unasked).extend(handles);
-                return Err(received
-                    .err()
-                    .unwrap_or_else(|| cheated("several handles came as one")));
-            }
-            received?;
-        }
+    /// spoke of it. What is not to be kept goes to `discard`: closing it may wait for whomever the
+    /// peer likes.
+    pub(crate) fn take(&self, token: u64, discard: impl Fn(Vec<Handle>)) -> io::Result<Handle> {
+        self.take_if(token, may_keep, discard)
     }
 
-    /// The same, waiting for what the peer had no room to send, after `there_is_room` each time.
+    /// The same from a peer that is trusted, to the last descriptor, and waiting for what the peer had no
+    /// room to send, after `there_is_room` each time.
     pub(crate) fn take_blocking(&self, token: u64, there_is_room: impl Fn()) -> io::Result<Handle> {
         loop {
-            match self.take(token) {
+            match self.take_if(token, || true, drop) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     there_is_room();
                     self.wait(PollFlags::IN)?;
                 }
                 taken => return taken,
             }
+        }
+    }
+
+    fn take_if(
+        &self,
+        token: u64,
+        may_keep: impl Fn() -> bool,
+        discard: impl Fn(Vec<Handle>),
+    ) -> io::Result<Handle> {
+        let mut arrived = lock(&self.arrived);
+        loop {
+            if let Some(handle) = arrived.remove(&token) {
+                return handle.ok_or_else(|| {
+                    let words = "a handle was given to this process, which had hardly any descriptor left for it; raise the limit of open files";
+                    io::Error::other(words)
+                });
+            }
+            if self.is_cheated() {
+                return Err(against_the_rules("it gave handles against the rules before"));
+            }
+            let mut handles = Vec::new();
+            let received = self.recv(&mut handles);
+            if let Ok(number) = received {
+                let handle = handles.pop();
+                if handle.is_none() || may_keep() {
+                    handles.extend(arrived.insert(number, handle).flatten());
+                } else {
+                    discard(handle.into_iter().collect());
+                    handles.extend(arrived.insert(number, None).flatten());
+                }
+            }
+            let mut wrong = None;
+            if !handles.is_empty() {
+                wrong = Some("several handles came as one");
+            } else if arrived.len() > max_waiting() {
+                wrong = Some("more handles came than anybody spoke of");
+                handles.extend(arrived.drain().filter_map(|(_, handle)| handle));
+            }
+            if let Some(wrong) = wrong {
+                self.cheated.store(true, Ordering::Release);
+                discard(handles);
+                return Err(received.err().unwrap_or_else(|| against_the_rules(wrong)));
+            }
+            received?;
         }
     }
 
@@ -243,7 +278,7 @@ impl HandleChannel {
         match got.bytes {
             8 => Ok(u64::from_le_bytes(bytes)),
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            n => Err(cheated(&format!("{n} of 8 bytes came"))),
+            n => Err(against_the_rules(&format!("{n} of 8 bytes came"))),
         }
     }
 
@@ -254,12 +289,14 @@ impl HandleChannel {
     }
 }
 
-fn cheated(words: &str) -> io::Error {
+fn against_the_rules(words: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, words)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     fn ends() -> (HandleChannel, HandleChannel) {
@@ -275,15 +312,15 @@ mod tests {
         let (pipe, other) = rustix::pipe::pipe().unwrap();
         let first = a.give(pipe.as_fd()).unwrap();
         let second = a.give(other.as_fd()).unwrap();
-        let writer = b.take(second).unwrap();
-        let reader = b.take(first).unwrap();
+        let writer = b.take(second, drop).unwrap();
+        let reader = b.take(first, drop).unwrap();
         drop((pipe, other));
         rustix::io::write(&writer, b"x").unwrap();
         let mut byte = [0];
         assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 1);
-        assert_eq!(b.take(77).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(b.take(77, drop).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(a);
-        assert_eq!(b.take(77).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(b.take(77, drop).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
@@ -293,7 +330,8 @@ mod tests {
         let tokens: Vec<u64> = (0..900).map(|_| a.give(pipe.as_fd()).unwrap()).collect();
         assert!(!a.flush().unwrap());
         for token in tokens {
-            drop(b.take(token).or_else(|_| a.flush().and_then(|_| b.take(token))).unwrap());
+            let taken = b.take(token, drop);
+            drop(taken.or_else(|_| a.flush().and_then(|_| b.take(token, drop))).unwrap());
         }
         assert!(a.flush().unwrap());
     }
@@ -307,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_against_the_rules_is_kept_and_nothing_after_it_is_had() {
+    fn what_comes_against_the_rules_is_handed_on_and_nothing_after_it_is_had() {
         for (bytes, n) in [(&b"7 bytes"[..], 1), (b"a number", 2)] {
             let (a, b) = ends();
             let (reader, writer) = rustix::pipe::pipe().unwrap();
@@ -315,14 +353,32 @@ mod tests {
             send(&a, bytes, &[writer.as_fd(), writer.as_fd()][..n]);
             drop(writer);
             let token = a.give(a.socket.as_fd()).unwrap();
+            let discarded = RefCell::new(Vec::new());
             for _ in 0..2 {
-                b.take(token).unwrap_err();
+                b.take(token, |handles| discarded.borrow_mut().extend(handles)).unwrap_err();
                 assert!(b.is_cheated());
             }
+            assert_eq!(discarded.borrow().len(), 1);
             let still_open = Err(rustix::io::Errno::AGAIN);
             assert_eq!(rustix::io::read(&reader, &mut [0; 1]), still_open, "{bytes:?}");
-            drop(b);
+            drop((discarded, b));
             assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0));
         }
+    }
+
+    #[test]
+    fn who_gives_many_handles_and_speaks_of_none_breaks_the_rules() {
+        let (a, b) = ends();
+        let (pipe, _other) = rustix::pipe::pipe().unwrap();
+        let discarded = RefCell::new(0);
+        let discard = |handles: Vec<Handle>| *discarded.borrow_mut() += handles.len();
+        let mut given = 0;
+        while !b.is_cheated() {
+            assert!(given < 10_000);
+            given += (0..100).map(|_| a.give(pipe.as_fd()).unwrap()).count();
+            b.take(u64::MAX, discard).unwrap_err();
+        }
+        assert!(*discarded.borrow() > max_waiting());
+        assert!(lock(&b.arrived).is_empty());
     }
 }

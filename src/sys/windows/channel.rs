@@ -91,8 +91,8 @@ impl HandleChannel {
         false
     }
 
-    /// The handle that the peer gave under this token.
-    pub(crate) fn take(&self, token: u64) -> io::Result<Handle> {
+    /// The handle that the peer gave under this token. No other comes with it.
+    pub(crate) fn take(&self, token: u64, _discard: impl Fn(Vec<Handle>)) -> io::Result<Handle> {
         let number = token as usize as HANDLE;
         let Some(peer) = &self.peer else {
             return owned(number);
@@ -111,7 +111,7 @@ impl HandleChannel {
 
     /// The same.
     pub(crate) fn take_blocking(&self, token: u64, _: impl Fn()) -> io::Result<Handle> {
-        self.take(token)
+        self.take(token, drop)
     }
 }
 
