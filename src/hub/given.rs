@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
-use super::mail::drop_elsewhere;
+use super::closer::drop_elsewhere;
 use crate::sys::Handle;
 use crate::wire::{Arrived, Attached, arrived, attach};
 

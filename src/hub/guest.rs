@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::mail::drop_elsewhere;
+use super::closer::drop_elsewhere;
 use super::note::{Note, bringing, give_by};
 use super::ring::{Direction, HasRings, Reader, Writer};
 use super::seat::End;

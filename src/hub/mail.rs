@@ -2,10 +2,10 @@
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 
+use super::closer::drop_elsewhere;
 use super::note::Note;
 use super::server::{Object, Out};
 use crate::wire::{Attached, Payload, Received};
@@ -73,20 +73,6 @@ impl After {
         if !waste.is_empty() {
             drop_elsewhere(waste);
         }
-    }
-}
-
-/// Drops what takes handles along that another process gave: closing one can wait for whomever that
-/// process likes.
-pub(crate) fn drop_elsewhere(waste: impl Any + Send) {
-    static CLOSER: OnceLock<Option<Sender<Box<dyn Any + Send>>>> = OnceLock::new();
-    let closer = CLOSER.get_or_init(|| {
-        let (sender, receiver) = channel();
-        let thread = std::thread::Builder::new().name("procpool-close".into());
-        thread.spawn(move || receiver.into_iter().for_each(drop)).ok().map(|_| sender)
-    });
-    if let Some(closer) = closer {
-        let _ = closer.send(Box::new(waste));
     }
 }
 

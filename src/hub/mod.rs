@@ -10,6 +10,7 @@
 
 mod access;
 mod client;
+mod closer;
 mod given;
 mod guest;
 mod host;
@@ -29,8 +30,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use access::{Access, HasAccess, Interest, block_on, guard, own_seat, owner_hold, turn};
 pub(crate) use client::Urgency;
+pub(crate) use closer::drop_elsewhere;
 pub(crate) use given::{Given, Got};
-pub(crate) use mail::{After, Line, Mailbox, drop_elsewhere};
+pub(crate) use mail::{After, Line, Mailbox};
 pub(crate) use note::Note;
 pub(crate) use object::ObjectKind;
 pub(crate) use ring::{HasRings, RINGS_LEN};
