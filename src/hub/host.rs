@@ -120,6 +120,14 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does something of which nothing follows. Whoever holds the lock has to let go afterwards of
+    /// what others have released meanwhile.
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let result = f(&mut self.lock());
+        self.let_go();
+        result
+    }
+
     /// Does something with the objects, and what follows from it.
     fn act<R>(&self, f: impl FnOnce(&mut State, &mut Out, &mut After) -> R) -> R {
         self.act_on(self.lock(), f)
@@ -198,11 +206,11 @@ impl Host {
     }
 
     pub(super) fn add_mailbox(&self, object: u64, mailbox: Weak<dyn Mailbox>) {
-        self.lock().mail.add(object, mailbox);
+        self.with(|state| state.mail.add(object, mailbox));
     }
 
     pub(super) fn mailbox(&self, object: u64) -> Option<Arc<dyn Mailbox>> {
-        self.lock().mail.get(object)
+        self.with(|state| state.mail.get(object))
     }
 
     pub(super) fn release(&self, object: u64) {
@@ -255,7 +263,7 @@ impl Host {
         let mut seat = Guest::new(line, max_value, OWNER, id);
         seat.end = Some(end);
         seat.runtime = Handle::try_current().ok();
-        self.lock().seats.insert(id, seat);
+        self.with(|state| state.seats.insert(id, seat));
         id
     }
 
@@ -337,11 +345,11 @@ impl Host {
     }
 
     fn has_seats(&self) -> bool {
-        !self.lock().seats.is_empty()
+        self.with(|state| !state.seats.is_empty())
     }
 
     fn has_unheard(&self) -> bool {
-        self.lock().has_unheard()
+        self.with(|state| state.has_unheard())
     }
 
     fn duty(&self) -> MutexGuard<'_, Duty> {
@@ -352,12 +360,11 @@ impl Host {
     pub(super) fn interest(&'static self) -> OwnerInterest {
         self.interest.fetch_add(1, Ordering::Relaxed);
         let mut duty = self.duty();
-        if !duty.driven
-            && !duty.unable
-            && let Some(runtime) = self.lock().runtime()
-        {
-            duty.driven = true;
-            drop(duty);
+        let is_open = !duty.driven && !duty.unable;
+        let runtime = if is_open { self.lock().runtime() } else { None };
+        duty.driven |= runtime.is_some();
+        drop(duty);
+        if let Some(runtime) = runtime {
             // Given up by whoever drops the task, be that a runtime that has ended.
             let on_duty = OnDuty(self);
             runtime.spawn(async move {
@@ -365,7 +372,9 @@ impl Host {
                 on_duty.0.drive().await;
             });
         }
-        OwnerInterest(self)
+        let interest = OwnerInterest(self);
+        self.let_go();
+        interest
     }
 
     async fn drive(&self) {
@@ -437,5 +446,47 @@ impl Drop for OwnerHold {
         let Some(host) = HOST.get() else { return };
         host.released().push(self.0);
         host.let_go();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::name::random_name;
+    use super::*;
+
+    /// Tells when it is dropped.
+    struct Quiet(Arc<AtomicBool>);
+
+    impl Object for Quiet {
+        fn note(
+            &mut self,
+            _: SeatId,
+            _: Note,
+            _: Payload,
+            _: &mut Out,
+        ) -> Result<(), &'static str> {
+            Ok(())
+        }
+
+        fn left(&mut self, _: SeatId, _: &mut Out) {}
+
+        fn over(&mut self, _: &mut Out) {}
+    }
+
+    impl Drop for Quiet {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_released_while_somebody_looks_does_not_stay() {
+        let (host, name, gone) = (host().unwrap(), random_name(), Arc::default());
+        host.create(name, Box::new(Quiet(Arc::clone(&gone))));
+        host.with(|_| {
+            drop(OwnerHold(name.id));
+            assert!(!gone.load(Ordering::Relaxed));
+        });
+        assert!(gone.load(Ordering::Relaxed));
     }
 }
