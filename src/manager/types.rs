@@ -14,8 +14,10 @@ use super::shared::Shared;
 pub struct SharedType {
     name: &'static str,
     location: &'static str,
-    make: fn(&OwnInit<'_>, Hold) -> Result<Arc<dyn Served>, Fault>,
+    make: Make,
 }
+
+type Make = fn(&OwnInit<'_>, Hold) -> Result<Arc<dyn Served>, Fault>;
 
 inventory::collect!(SharedType);
 

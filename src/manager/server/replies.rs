@@ -70,8 +70,8 @@ impl Replies {
     /// Some of it may have been sent: what was has been handed out for good.
     pub(super) fn were_sent(&mut self) {
         let sent = self.said - self.out.len() as u64;
-        while let Some(first) = self.waiting.pop_front_if(|first| first.end <= sent) {
-            if let Some(undo) = first.undo {
+        while self.waiting.front().is_some_and(|first| first.end <= sent) {
+            if let Some(Waiting { undo: Some(undo), .. }) = self.waiting.pop_front() {
                 undo.disarm();
             }
         }
@@ -91,7 +91,10 @@ mod tests {
 
     fn handed_out(undone: &Arc<AtomicU64>) -> Said {
         let undone = undone.clone();
-        Said::with(Ok(vec![1; 10]), Undo::new(move || drop(undone.fetch_add(1, Ordering::Relaxed))))
+        let undo = move || {
+            undone.fetch_add(1, Ordering::Relaxed);
+        };
+        Said::with(Ok(vec![1; 10]), Undo::new(undo))
     }
 
     #[test]
