@@ -33,8 +33,8 @@ use crate::wire::{Arrived, Attached, arrived, attach};
 ///
 /// In an item of a queue it lies in the main program until it is taken. When that has hardly any
 /// descriptors left (a sixteenth), further items that bring some wait where they are put: for five
-/// seconds, then they are taken. Of a worker's descriptors, in items and results, none is taken any more when half of that is left: it
-/// is missed where its value is decoded, which is an error there.
+/// seconds, then they are taken. When half of that is left, none is taken of what workers send, in
+/// items or results: it is missed where its value is decoded, which is an error there.
 ///
 /// # Platform
 /// On Windows handles are passed, not sockets: `T` is a `File` or an `OwnedHandle`.
