@@ -232,6 +232,58 @@ mod hostile {
         });
     }
 
+    fn own_descriptors() -> Vec<i32> {
+        let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        entries.map(|entry| entry.file_name().to_str().unwrap().parse().unwrap()).collect()
+    }
+
+    #[procpool::task]
+    fn descriptors() -> Vec<i32> {
+        own_descriptors()
+    }
+
+    /// Does to what came with it what could have it given back for others.
+    #[procpool::task]
+    fn end_it_for_all(loaned: Loaned, before: Vec<i32>) -> bool {
+        let mut wrote = false;
+        for fd in own_descriptors().into_iter().filter(|fd| !before.contains(fd)) {
+            // SAFETY: calls that leave alone what they are not for; the buffer is as long as is said.
+            unsafe {
+                libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK);
+                libc::shutdown(fd, libc::SHUT_WR);
+                while libc::write(fd, [0u8; 4096].as_ptr().cast(), 4096) > 0 {
+                    wrote = true;
+                }
+            }
+        }
+        drop(loaned);
+        wrote
+    }
+
+    #[test]
+    fn no_reader_gives_back_what_another_has() {
+        common::run(|| async {
+            let (honest, hostile) = (pool(1).await, pool(1).await);
+            let mut loan = Loan::new(10).unwrap();
+            let loaned = loan.fill(b"x").unwrap();
+            let gate = Gate::new("loan-of-another");
+            let call = honest.spawn(keep(loaned.clone(), gate.path(), None));
+            gate.arrived(1).await;
+            let before = hostile.run(descriptors()).await.unwrap();
+            assert!(hostile.run(end_it_for_all(loaned, before)).await.unwrap());
+            let moment = Duration::from_millis(5);
+            assert!(!loan.try_returned().unwrap());
+            assert!(!loan.returned_timeout(moment).await.unwrap());
+            assert!(!loan.blocking_returned_timeout(moment).unwrap());
+            assert!(loan.fill(b"y").is_err());
+            gate.open();
+            assert_eq!(call.get().await.unwrap(), b'x');
+            loan.returned().await.unwrap();
+            honest.shutdown().await.unwrap();
+            hostile.shutdown().await.unwrap();
+        });
+    }
+
     /// Claims to be lent.
     #[derive(Debug)]
     struct Forged(u64, u64, Vec<PassFd<File>>, Option<Loaned>);
@@ -263,7 +315,8 @@ mod hostile {
             assert_eq!(libc::fcntl(fd, libc::F_ADD_SEALS, seals), 0);
             file
         };
-        let token = File::open("/dev/null").unwrap();
+        let (_, token) = io::pipe().unwrap();
+        let token = File::from(std::os::fd::OwnedFd::from(token));
         Forged(capacity, len, vec![PassFd::new(memory), PassFd::new(token)], None)
     }
 

@@ -15,7 +15,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use kit::pool;
-use procpool::{Loan, Loaned, PassFd, Process, Queue, SharedBytes, one_way};
+use procpool::{Loaned, PassFd, Process, Queue, SharedBytes, one_way};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt,
@@ -210,24 +210,42 @@ fn as_the_memory_of_shared_bytes() {
     });
 }
 
-/// Sends it to whoever lends.
+/// Claims to be lent, and to go back by something else than a loan's way.
+struct ForgedLoan(Option<(PassFd<File>, PassFd<TcpStream>)>);
+
+impl Serialize for ForgedLoan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (memory, token) = self.0.as_ref().unwrap();
+        (8u64, 8u64, memory, token).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ForgedLoan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Loaned::deserialize(deserializer).map(|_| ForgedLoan(None))
+    }
+}
+
 #[procpool::task]
-fn answer_the_lender(loaned: Loaned, what: PassFd<TcpStream>) {
-    let what = what.into_inner().unwrap();
-    let way = ways().into_iter().max_by_key(|way| way.as_raw_fd()).unwrap();
-    give_unasked(way, &[what.as_fd()]).unwrap();
-    drop((loaned, what));
+fn forge_a_loan(token: PassFd<TcpStream>) -> ForgedLoan {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let memory = memfd_create("forged", MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::io::write(&memory, b"8 bytes.").unwrap();
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE;
+    fcntl_add_seals(&memory, seals).unwrap();
+    ForgedLoan(Some((PassFd::new(memory.into()), token)))
 }
 
 #[test]
-fn on_the_way_back_of_a_loan() {
+fn as_the_way_back_of_a_loan() {
     common::run(|| async {
         let pool = pool(1).await;
         let (one, other) = lingering();
-        let mut loan = Loan::new(8).unwrap();
-        let loaned = loan.fill(b"a loan").unwrap();
-        pool.run(answer_the_lender(loaned, one)).await.unwrap();
-        let returned = returns(move || assert!(loan.blocking_returned().is_ok()));
+        let call = pool.spawn(forge_a_loan(one));
+        let returned = returns(move || {
+            let error = futures::executor::block_on(call.get()).map(drop).unwrap_err().to_string();
+            assert!(error.contains("way back"), "{error}");
+        });
         drop(other);
         assert!(returned);
         pool.shutdown().await.unwrap();

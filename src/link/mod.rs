@@ -13,5 +13,5 @@ mod pace;
 mod transport;
 
 pub(crate) use driver::{Link, LinkEnd};
-pub(crate) use local::{Acceptor, End, Listening, Local, WorkerEnd, connect};
+pub(crate) use local::{Acceptor, End, Listening, Local, Lookout, WorkerEnd, connect};
 pub(crate) use pace::Pace;

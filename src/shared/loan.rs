@@ -1,6 +1,5 @@
 //! Memory that is filled, lent, and filled again.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -9,12 +8,8 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::loaned::Loaned;
-use crate::hub::drop_elsewhere;
-use crate::link::{End, Pace};
-use crate::sys::{Handle, READ, SharedBlock, lend};
-
-/// What a reader that says something is listened to, before others' turn comes.
-const PATIENCE: usize = 16;
+use crate::link::{Lookout, Pace};
+use crate::sys::{Handle, SharedBlock, lend};
 
 /// Memory that this process fills again and again, and lends to others to read.
 ///
@@ -63,8 +58,8 @@ pub struct Loan {
     /// By which others read it.
     handle: Arc<Handle>,
     capacity: usize,
-    /// Its other end goes with what is lent: when that is closed everywhere, nobody has any.
-    out: Option<End>,
+    /// Its token goes with what is lent: when that is closed everywhere, nobody has any.
+    out: Option<Lookout>,
 }
 
 impl Loan {
@@ -172,46 +167,24 @@ impl Loan {
     /// # Errors
     /// If the system cannot tell.
     pub fn try_returned(&mut self) -> io::Result<bool> {
-        if self.poll_returned(&mut Pace::Now)?.is_ready() {
-            return Ok(true);
-        }
-        let settled = self.out.as_mut().is_some_and(End::settle);
-        Ok(settled && self.poll_returned(&mut Pace::Now)?.is_ready())
+        self.block(Some(Instant::now()))
     }
 
     fn block(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
-        while self.poll_returned(&mut Pace::Now)?.is_pending() {
-            if let Some(end) = &mut self.out
-                && !end.wait(READ, deadline)?
-            {
-                return self.try_returned();
-            }
-            if deadline.is_some_and(|at| Instant::now() > at) {
-                return self.try_returned();
-            }
+        let Some(out) = &mut self.out else { return Ok(true) };
+        let returned = out.wait(deadline)?;
+        if returned {
+            self.out = None;
         }
-        Ok(true)
+        Ok(returned)
     }
 
     fn poll_returned(&mut self, pace: &mut Pace<'_, '_>) -> Poll<io::Result<()>> {
-        let Some(end) = &mut self.out else { return Poll::Ready(Ok(())) };
-        // There is nothing to be said over it. Whoever does all the same is not listened to.
-        let (mut said, mut sets) = (Vec::new(), VecDeque::new());
-        for _ in 0..PATIENCE {
-            said.clear();
-            if ready!(end.read(pace, &mut said, 64, &mut sets))? == 0 {
-                self.out = None;
-                return Poll::Ready(Ok(()));
-            }
-            if !sets.is_empty() {
-                // Closing what a reader gave can take its time.
-                drop_elsewhere(std::mem::take(&mut sets));
-            }
+        if let Some(out) = &mut self.out {
+            ready!(out.poll_over(pace))?;
+            self.out = None;
         }
-        if let Pace::Task(cx) = pace {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -238,9 +211,9 @@ impl LoanFilling<'_> {
     /// If there is no descriptor left.
     pub fn lend(self) -> io::Result<Loaned> {
         let LoanFilling { loan, len } = self;
-        let (end, theirs) = End::pair()?;
-        let loaned = Loaned::new(&loan.handle, loan.capacity, len, theirs.to_handle()?)?;
-        loan.out = Some(end);
+        let (out, token) = Lookout::new()?;
+        let loaned = Loaned::new(&loan.handle, loan.capacity, len, token)?;
+        loan.out = Some(out);
         Ok(loaned)
     }
 

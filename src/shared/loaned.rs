@@ -10,6 +10,7 @@ use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::memory::bounds;
 use crate::hub::{Given, Got};
+use crate::link::Lookout;
 use crate::sys::{Handle, Lent};
 
 /// Bytes that another process has lent, to be copied out of its memory; see [`Loan`](crate::Loan).
@@ -140,6 +141,10 @@ impl<'de> Deserialize<'de> for Loaned {
         let Some(size) = size else {
             return Err(D::Error::custom(format!("{len} bytes in a loan of {capacity}")));
         };
+        // Dropping it here must not wait for whoever gave it.
+        if !Lookout::is_token(token.handle()) {
+            return Err(D::Error::custom("a loan whose way back is none"));
+        }
         let lent = Lent::open(handle.handle(), size)
             .map_err(|e| D::Error::custom(format!("what was lent cannot be had: {e}")))?;
         Ok(Loaned::of(lent, Arc::new(handle.take()), size, len as usize, token.take()))

@@ -18,6 +18,7 @@ mod platform;
 mod shm;
 mod spawn;
 mod stream;
+mod token;
 mod wait;
 
 pub(crate) use channel::HandleChannel;
@@ -56,3 +57,4 @@ pub(crate) use spawn::{ChildProcess, OutputPipe, spawn};
 pub(crate) use stream::{
     STREAMS_CARRY_HANDLES, read_stream, shut, stream_pair, wait_for, write_stream,
 };
+pub(crate) use token::{is_token, token_pair, wait_for_token};
