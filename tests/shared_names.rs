@@ -381,6 +381,48 @@ mod linux {
         });
     }
 
+    /// Makes files that look like names, and locks what says who has them.
+    #[procpool::task]
+    fn litter(names: Vec<String>, gate: String) {
+        let lock = |name: String| {
+            let file = std::fs::File::create_new(entry(&name)).unwrap();
+            // SAFETY: a structure of numbers.
+            let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+            (lock.l_type, lock.l_whence) = (libc::F_WRLCK as _, libc::SEEK_SET as _);
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+            // SAFETY: the descriptor is open, the structure a local.
+            assert_eq!(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) }, 0);
+            file
+        };
+        let files: Vec<_> = names.into_iter().map(lock).collect();
+        kit::stay(&gate, files.len());
+    }
+
+    /// Waiting for each would take most of a minute, and longer where there are more.
+    #[test]
+    fn entries_that_are_locked_hold_up_nobody() {
+        common::run(|| async {
+            let gate = Gate::new("litter");
+            let names: Vec<_> = (0..900).map(|n| own(&format!("litter {n}"))).collect();
+            let child = Process::spawn(litter(names.clone(), gate.path())).await.unwrap();
+            gate.arrived(1).await;
+            let others = async {
+                for n in 1..4 {
+                    let mut other = Process::spawn(kit::square(n)).await.unwrap();
+                    assert_eq!(other.output().await.unwrap(), n * n);
+                    other.join().await;
+                }
+                SharedMemory::create(&own("among litter"), 8).map(drop).unwrap();
+            };
+            let done = tokio::time::timeout(std::time::Duration::from_secs(30), others).await;
+            gate.open();
+            child.join().await;
+            done.expect("supervision waits");
+            common::eventually("they are swept", || names.iter().all(|name| !entry(name).exists()))
+                .await;
+        });
+    }
+
     /// An entry is no block: what it says is checked, and others' files are left alone.
     #[test]
     fn made_up_entries_lead_nowhere() {

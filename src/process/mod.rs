@@ -23,6 +23,7 @@ mod start;
 mod status;
 mod supervisor;
 mod surroundings;
+mod sweep;
 pub(crate) mod timer;
 mod watchdog;
 mod welcome;

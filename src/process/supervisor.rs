@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::exit::Obituary;
 use super::printed::{Printed, Pump, Tail};
+use super::sweep::sweep;
 use crate::hub;
 use crate::log;
 use crate::sys::{
@@ -257,8 +258,7 @@ impl Supervisor {
             stderr_tail,
             pid: watched.child.pid(),
         };
-        // What it had named, and nobody else has.
-        sys::sweep_names();
+        sweep();
         survive(|| watched.watcher.exited(watched.token, obituary));
     }
 }

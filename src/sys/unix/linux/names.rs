@@ -19,13 +19,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, StatxFlags, flock};
 use rustix::io::Errno;
 
 use super::memory::{check_file_limit, memory_file};
+use crate::sys::lock;
 use crate::sys::unix::shm::Mapping;
 
 const DIRECTORY: &str = "/dev/shm";
@@ -40,6 +41,10 @@ const SHOWN: &str = "/memfd:procpool-";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where something arrives, from a process that may do it on purpose.
 const SHORT_PATIENCE: Duration = Duration::from_millis(50);
+/// For how long after it was all in vain nobody has any where something arrives: many things may.
+const GRUDGE: Duration = Duration::from_secs(1);
+/// Files that are looked at when a name is made.
+const SWEPT: usize = 1024;
 
 /// A name, as one holder of its block has it.
 #[derive(Debug)]
@@ -63,7 +68,7 @@ pub(in crate::sys) fn create_named(
     len: usize,
     mapped: usize,
 ) -> io::Result<(Mapping, OwnedFd, Name)> {
-    sweep_names();
+    sweep_names(SWEPT);
     let memory = memory_file("procpool-named", mapped)?;
     let mapping = Mapping::of_own(memory.as_fd(), mapped)?;
     let inode = rustix::fs::fstat(&memory)?.st_ino;
@@ -152,17 +157,21 @@ fn join(entry: &File, name: &str) -> io::Result<(Mapping, OwnedFd, u64, usize)> 
 pub(crate) fn remove_name(name: &str) -> io::Result<()> {
     let entry = open_entry(name)?;
     let metadata = entry.metadata()?;
-    remove(&path(name), &entry, (metadata.dev(), metadata.ino())).map_err(|e| missing(name, e))
+    let identity = (metadata.dev(), metadata.ino());
+    remove(&path(name), &entry, identity, SHORT_PATIENCE).map_err(|e| missing(name, e))
 }
 
-/// Removes the names of this user's whose blocks nobody has.
-pub(crate) fn sweep_names() {
+/// Removes the names of this user's whose blocks nobody has; false if there are more files than so many, which
+/// are all that it looks at.
+pub(crate) fn sweep_names(most: usize) -> bool {
     let prefix = prefix();
-    for file in std::fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
+    let mut files = std::fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+    for file in files.by_ref().take(most) {
         if file.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
             remove_if_dead(&file.path());
         }
     }
+    files.next().is_none()
 }
 
 impl Name {
@@ -186,7 +195,7 @@ impl Name {
             if !is_ours(&named) || known_identity(entry).ok()? != identity {
                 return None;
             }
-            let ledger = Ledger::lock(entry, name, SHORT_PATIENCE).ok()?;
+            let ledger = Ledger::lock_soon(entry, name).ok()?;
             let inode = rustix::fs::fstat(memory).ok()?.st_ino;
             let [magic, of, _] = ledger.head().ok()?;
             if (magic, of) != (MAGIC, inode) {
@@ -206,7 +215,8 @@ impl Name {
         let Some(held) = &self.held else {
             return Err(missing(&self.text, io::ErrorKind::NotFound.into()));
         };
-        remove(&path(&self.text), &*held.entry, held.identity).map_err(|e| missing(&self.text, e))
+        remove(&path(&self.text), &*held.entry, held.identity, SHORT_PATIENCE)
+            .map_err(|e| missing(&self.text, e))
     }
 }
 
@@ -258,7 +268,8 @@ fn remove_if_dead(path: &Path) -> bool {
     let removed = open_own(path).and_then(|entry| {
         flock(&entry, FlockOperation::NonBlockingLockExclusive)?;
         let metadata = entry.metadata()?;
-        remove(path, &entry, (metadata.dev(), metadata.ino()))
+        // Honest processes change no slot of it now.
+        remove(path, &entry, (metadata.dev(), metadata.ino()), Duration::ZERO)
     });
     removed.is_ok()
 }
@@ -283,8 +294,13 @@ fn is_held(path: &Path) -> bool {
 
 /// Removes the entry if the path still leads to it. Two that do so at once would remove what has come in its
 /// place after the first, so it is done under the entry's lock.
-fn remove(path: &Path, entry: &impl AsRawFd, identity: (u64, u64)) -> io::Result<()> {
-    let _alone = Ledger::lock(entry, &path.to_string_lossy(), SHORT_PATIENCE)?;
+fn remove(
+    path: &Path,
+    entry: &impl AsRawFd,
+    identity: (u64, u64),
+    patience: Duration,
+) -> io::Result<()> {
+    let _alone = Ledger::lock(entry, &path.to_string_lossy(), patience)?;
     let named = std::fs::symlink_metadata(path)?;
     if (named.dev(), named.ino()) != identity {
         return Err(io::ErrorKind::NotFound.into());
@@ -330,13 +346,26 @@ impl Ledger {
         let entry = File::options().read(true).write(true).open(again)?;
         let deadline = Instant::now() + patience;
         while !ofd_lock(&entry)? {
-            if Instant::now() > deadline {
+            if Instant::now() >= deadline {
                 let words = format!("a process that has the name {name:?} locked has stopped");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, words));
             }
             std::thread::sleep(Duration::from_micros(50));
         }
         Ok(Ledger(entry))
+    }
+
+    /// The same where an entry arrives: whoever sends many that are locked holds up their reader once a second.
+    fn lock_soon(entry: &impl AsRawFd, name: &str) -> io::Result<Self> {
+        static IN_VAIN: Mutex<Option<Instant>> = Mutex::new(None);
+        let recently = lock(&IN_VAIN).is_some_and(|at| at.elapsed() < GRUDGE);
+        let patience = if recently { Duration::ZERO } else { SHORT_PATIENCE };
+        let ledger = Self::lock(entry, name, patience);
+        let gave_up = ledger.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
+        if gave_up && !recently {
+            *lock(&IN_VAIN) = Some(Instant::now());
+        }
+        ledger
     }
 
     fn head(&self) -> io::Result<[u64; 3]> {
@@ -451,8 +480,13 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         // Whoever receives it meanwhile has no name for it, and keeps what it was sent.
         let mut token = Some(entry.try_clone().unwrap());
-        assert!(Name::arrived(&text, &mut token, &memory).held.is_none());
-        assert!(token.is_some());
+        // So often that it would take a minute to wait for it each time.
+        let started = Instant::now();
+        for _ in 0..1200 {
+            assert!(Name::arrived(&text, &mut token, &memory).held.is_none());
+            assert!(token.is_some());
+        }
+        assert!(started.elapsed() < Duration::from_secs(30));
         drop(first);
         let again = Name::arrived(&text, &mut token, &memory);
         assert!(again.held.is_some() && token.is_none());
