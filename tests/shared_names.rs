@@ -513,6 +513,49 @@ mod linux {
         });
     }
 
+    fn limit_files(bytes: u64) {
+        let few = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: a plain struct, of this process alone.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &few) }, 0);
+    }
+
+    /// Has to do with names that it may write nothing about.
+    #[procpool::task]
+    fn use_with_small_files(name: String, queue: Queue<SharedMemory>) -> Vec<String> {
+        let first = SharedMemory::open(&name).unwrap();
+        // There is room for the head and for one that has it.
+        limit_files(40);
+        let second = SharedMemory::open(&name).unwrap_err().to_string();
+        limit_files(0);
+        let none = SharedMemory::open(&name).unwrap_err().to_string();
+        // What arrives is had, and its name is a word.
+        let arrived = queue.blocking_get().unwrap();
+        arrived.write(0, b"arrived");
+        let unlinked = arrived.unlink().unwrap_err().to_string();
+        drop((first, arrived));
+        vec![second, none, unlinked]
+    }
+
+    #[test]
+    fn a_limit_of_file_sizes_ends_nobody() {
+        common::run(|| async {
+            let name = own("limited later");
+            let memory = SharedMemory::create(&name, 8).unwrap();
+            let queue = Queue::unbounded().unwrap();
+            queue.put(memory.clone()).await.unwrap();
+            let call = use_with_small_files(name.clone(), queue);
+            let mut child = Process::spawn(call).await.unwrap();
+            let errors = child.output().await.unwrap();
+            child.join().await;
+            assert!(errors[0].contains("limit of file sizes is 40"), "{errors:?}");
+            assert!(errors[1].contains("limit of file sizes is 0"), "{errors:?}");
+            assert!(errors[2].contains("no shared memory named"), "{errors:?}");
+            assert_eq!(memory.to_vec(..7), b"arrived");
+            // The slot of the one that ended is of no process.
+            assert_eq!(SharedMemory::open(&name).unwrap().to_vec(..7), b"arrived");
+        });
+    }
+
     const ROOM: &str = "PROCPOOL_TEST_ROOM";
 
     /// Run by the test below where `/dev/shm` is full.

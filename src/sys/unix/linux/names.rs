@@ -72,7 +72,6 @@ pub(in crate::sys) fn create_named(
     let memory = memory_file("procpool-named", mapped)?;
     let mapping = Mapping::of_own(memory.as_fd(), mapped)?;
     let inode = rustix::fs::fstat(&memory)?.st_ino;
-    check_file_limit((HEAD + SLOT) as usize)?;
     let entry = rustix::fs::open(
         DIRECTORY,
         OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
@@ -82,9 +81,10 @@ pub(in crate::sys) fn create_named(
     flock(&entry, FlockOperation::LockShared)?;
     let slot = [u64::from(std::process::id()), memory.as_raw_fd() as u64];
     let words = [MAGIC, inode, len as u64, slot[0], slot[1]];
-    entry
-        .write_all_at(bytemuck::cast_slice(&words), 0)
-        .map_err(|e| about("cannot be made in", DIRECTORY, e))?;
+    write(&entry, 0, &words).map_err(|e| match e.kind() {
+        io::ErrorKind::FileTooLarge => e,
+        _ => about("cannot be made in", DIRECTORY, e),
+    })?;
     let path = path(name);
     let unnamed = format!("/proc/self/fd/{}", entry.as_raw_fd());
     let deadline = Instant::now() + PATIENCE;
@@ -225,7 +225,7 @@ impl Drop for Name {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
         if let Ok(entry) = held.entry.try_clone() {
-            let _ = File::from(entry).write_all_at(&[0; SLOT as usize], held.slot);
+            let _ = write(&File::from(entry), held.slot, &[0; 2]);
         }
         drop(held);
         remove_if_dead(&path(&self.text));
@@ -336,6 +336,14 @@ fn about(what: &str, place: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("a name of shared memory {what} {place}: {error}"))
 }
 
+/// Writes words into an entry. Beyond the limit of file sizes the system would end this process for it, also where
+/// the file is that long already.
+fn write(entry: &File, at: u64, words: &[u64]) -> io::Result<()> {
+    let end = at.saturating_add(size_of_val(words) as u64);
+    check_file_limit(usize::try_from(end).unwrap_or(usize::MAX))?;
+    entry.write_all_at(bytemuck::cast_slice(words), at)
+}
+
 /// An entry whose slots nobody else changes now.
 struct Ledger(File);
 
@@ -397,7 +405,7 @@ impl Ledger {
             match borrow(pid, fd, inode) {
                 Ok(Some(memory)) => return Ok((memory, len)),
                 // It has ended, by whatever.
-                Ok(None) => self.0.write_all_at(&[0; SLOT as usize], HEAD + SLOT * i as u64)?,
+                Ok(None) => write(&self.0, HEAD + SLOT * i as u64, &[0; 2])?,
                 Err(e) => refused = Some((pid, e)),
             }
         }
@@ -421,7 +429,7 @@ impl Ledger {
         let free = slots.iter().position(|slot| *slot == [0, 0]).unwrap_or(slots.len());
         let slot = HEAD + SLOT * free as u64;
         let own = [u64::from(std::process::id()), memory.as_raw_fd() as u64];
-        self.0.write_all_at(bytemuck::cast_slice(&own), slot)?;
+        write(&self.0, slot, &own)?;
         Ok(slot)
     }
 }
