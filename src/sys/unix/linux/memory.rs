@@ -60,6 +60,7 @@ pub(in crate::sys::unix) fn memory_file(name: &str, len: usize) -> io::Result<Ow
 /// Refuses what another process made, if it could shrink or has another size.
 pub(in crate::sys::unix) fn check_memory_file(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     let seals = rustix::fs::fcntl_get_seals(fd)?;
+    check_pages(fd)?;
     let size = rustix::fs::fstat(fd)?.st_size;
     if !seals.contains(SealFlags::SHRINK) || size != len as i64 {
         return Err(io::Error::new(
@@ -129,7 +130,19 @@ pub(in crate::sys) fn opens_as_is(fd: BorrowedFd<'_>, len: usize) -> io::Result<
         Ok(seals) => return refuse(format!("memory that could be written or shrink: {seals:?}")),
         Err(_) => return refuse("a file that cannot be sealed".to_owned()),
     }
+    check_pages(fd)?;
     check_all_there(fd, len).map(|()| true)
+}
+
+/// Refuses a file of huge pages, of which there are only so many: where it has a hole, and somebody else has the last of
+/// them, an access is a deadly signal. Files that cannot be sealed must have been refused before: of another's file
+/// system this asks whoever serves it.
+fn check_pages(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if rustix::fs::fstatfs(fd)?.f_type as libc::c_long == libc::TMPFS_MAGIC as libc::c_long {
+        return Ok(());
+    }
+    let words = "shared memory in pages that the system can run out of";
+    Err(io::Error::new(io::ErrorKind::InvalidData, words))
 }
 
 /// Nobody can change the file's length from now on, and write it by what is mapped already alone.
@@ -160,6 +173,8 @@ fn check_all_there(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -172,5 +187,20 @@ mod tests {
             }
         }
         assert!(available().is_some_and(|bytes| bytes > 0));
+    }
+
+    /// Where the kernel has none (`ENOSYS`, `ENODEV`), none can come.
+    #[test]
+    fn huge_pages_are_refused() {
+        let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        let Ok(fd) = rustix::fs::memfd_create("test", flags) else { return };
+        let len = 1 << 30;
+        rustix::fs::ftruncate(&fd, len as u64).unwrap();
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::WRITE).unwrap();
+        for error in [check_memory_file(fd.as_fd(), len).err(), opens_as_is(fd.as_fd(), len).err()]
+        {
+            let error = error.expect("it is refused").to_string();
+            assert!(error.contains("run out of"), "{error}");
+        }
     }
 }
