@@ -14,11 +14,14 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// Zeroed memory of `len` bytes, at least one.
+    /// Zeroed memory of `len` bytes, at least one. Whoever gets at its handle before it is sealed (by `/proc`, say)
+    /// cannot write it either.
     pub(crate) fn create(name: &str, len: usize) -> io::Result<Self> {
         let (handle, read_only) = unsealed(name, len)?;
         let mapping = Mapping::of_own(handle_ref(&handle), len)?;
         mapping.keep_from_forks();
+        #[cfg(target_os = "linux")]
+        super::keep_writers_out(handle_ref(&handle))?;
         Ok(Filling { mapping, handle, read_only })
     }
 
@@ -123,6 +126,21 @@ mod tests {
         let (sealed, handle) = Sealed::copy_of("test", &[8; 10_000]).unwrap();
         let other = Sealed::open(&handle, 10_000).unwrap();
         assert_eq!((sealed.bytes(), other.bytes()), (&[8; 10_000][..], &[8; 10_000][..]));
+    }
+
+    /// As other processes of this user can open it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_being_filled_nobody_else_can_write() {
+        use std::io::Write;
+        use std::os::fd::{AsFd, AsRawFd};
+        let mut filling = Filling::create("test", 4096).unwrap();
+        let path = format!("/proc/self/fd/{}", filling.handle.as_raw_fd());
+        let mut file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        assert!(file.write_all(&[1]).is_err() && file.set_len(0).is_err());
+        assert!(Mapping::of_own(file.as_fd(), 4096).is_err());
+        filling.bytes_mut()[1] = 2;
+        assert_eq!(filling.seal().unwrap().0.bytes()[..2], [0, 2]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) use listen::{
     FileIdentity, accept, adopt, caller, connect, file_identity, listen, private_directory,
     without_first,
 };
+#[cfg(target_os = "linux")]
+pub(super) use platform::keep_writers_out;
 pub(crate) use platform::{
     ADDRESS_FAMILIES, Bell, Doorbell, Poller, Ringer, Sleeper, advise_huge, arm_group_death,
     arm_parent_death, bell, limit_resending, own_process_handle, refuse_handles, resident_bytes,

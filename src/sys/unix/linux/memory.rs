@@ -91,6 +91,12 @@ pub(in crate::sys) fn unsealed(name: &str, len: usize) -> io::Result<(OwnedFd, O
     Ok((fd, None))
 }
 
+/// Nobody can write the file from now on but by what is mapped already, nor cut it; it can be sealed further.
+pub(in crate::sys) fn keep_writers_out(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let some = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW;
+    Ok(rustix::fs::fcntl_add_seals(fd, some)?)
+}
+
 /// A file in memory that holds these bytes. Written, not mapped: so no page is cleared first, and none faults, which is
 /// half the time.
 pub(in crate::sys) fn unsealed_copy(name: &str, bytes: &[u8]) -> io::Result<Option<OwnedFd>> {

@@ -17,7 +17,7 @@ pub(crate) use bell::{Bell, Sleeper, bell};
 pub(crate) use clock::ticks;
 pub(crate) use doorbell::{Doorbell, Ringer};
 pub(in crate::sys) use memory::{
-    check_lent, keep_to_write, opens_as_is, seal, unsealed, unsealed_copy,
+    check_lent, keep_to_write, keep_writers_out, opens_as_is, seal, unsealed, unsealed_copy,
 };
 pub(super) use memory::{check_memory_file, memory_file};
 pub(crate) use names::{Name, remove_name, sweep_names};
