@@ -324,7 +324,8 @@ mod hostile {
     fn made_up_loans_are_refused() {
         common::run(|| async {
             let pool = pool(1).await;
-            let sealed = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+            let fixed = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+            let sealed = fixed | libc::F_SEAL_FUTURE_WRITE;
             let good = pool.run(forge(4096, 9, 4096, true, sealed)).await.unwrap().3.unwrap();
             assert_eq!(good.to_vec(..), [1; 9]);
             for (capacity, len, size, is_there, seals, words) in [
@@ -332,6 +333,7 @@ mod hostile {
                 (0, 0, 0, true, sealed, "0 bytes in a loan of 0"),
                 (4096, 1, 4096, true, 0, "sealed against shrinking"),
                 (8192, 1, 4096, true, sealed, "expected 8192 bytes"),
+                (4096, 1, 4096, true, fixed, "by others than its lender"),
                 (1 << 30, 1, 1 << 30, false, sealed, "not all are there"),
             ] {
                 let call = forge(capacity, len, size, is_there, seals);

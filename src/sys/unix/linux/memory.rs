@@ -158,9 +158,14 @@ pub(in crate::sys) fn keep_to_write(fd: OwnedFd, _: Option<OwnedFd>) -> io::Resu
     Ok(fd)
 }
 
-/// Refuses what another process lent, unless it cannot shrink, is of that length, and all there.
+/// Refuses what another process lent, unless it cannot shrink, is of that length, and all there. Where nobody can
+/// write anew, nobody makes holes either.
 pub(in crate::sys) fn check_lent(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     check_memory_file(fd, len)?;
+    if !rustix::fs::fcntl_get_seals(fd)?.intersects(SealFlags::FUTURE_WRITE | SealFlags::WRITE) {
+        let words = "what was lent can be written by others than its lender";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+    }
     check_all_there(fd, len)
 }
 
@@ -193,6 +198,18 @@ mod tests {
             }
         }
         assert!(available().is_some_and(|bytes| bytes > 0));
+    }
+
+    #[test]
+    fn what_was_lent_gets_no_holes() {
+        let (fd, _) = unsealed("test", 8192).unwrap();
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW).unwrap();
+        let error = check_lent(fd.as_fd(), 8192).unwrap_err().to_string();
+        assert!(error.contains("by others"), "{error}");
+        let fd = keep_to_write(fd, None).unwrap();
+        check_lent(fd.as_fd(), 8192).unwrap();
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert_eq!(rustix::fs::fallocate(&fd, punch, 0, 4096), Err(Errno::PERM));
     }
 
     /// Where the kernel has none (`ENOSYS`, `ENODEV`), none can come.
