@@ -180,6 +180,31 @@ fn what_is_read_while_it_is_written_is_whole() {
 }
 
 /// Whatever its memory holds, a list is refused or read, and neither fails nor takes more than the memory is long.
+/// Each item is said to be the one that is as long as all the memory, or to be half written.
+#[test]
+fn reading_all_takes_no_more_than_the_memory_has() {
+    let long = vec![7u8; 1 << 20];
+    let items = std::iter::once(ListItem::from(&long[..])).chain(vec![ListItem::None; 40_000]);
+    let list = SharedList::new(items).unwrap();
+    let memory = list.memory();
+    let first = memory.to_vec(16..32);
+    (0..list.len()).for_each(|index| memory.write(16 + 16 * index, &first));
+    // Not one after the other, so that the whole of it is never there.
+    let length: usize = list
+        .iter()
+        .map(|item| if let ListItem::Bytes(bytes) = item { bytes.len() } else { 0 })
+        .sum();
+    assert!((1 << 20..=memory.len()).contains(&length), "{length}");
+    assert_eq!(list.count(&long[..]), memory.len() >> 20);
+    // A single one is read as ever.
+    assert_eq!(list.get(39_999), Some(long[..].into()));
+    let started = std::time::Instant::now();
+    let at = u64::from_ne_bytes(first[..8].try_into().unwrap()) as usize;
+    memory.write(at, &(0xff_u64 << 56).to_ne_bytes());
+    assert!(list.to_vec().iter().all(|item| *item == ListItem::None));
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "each is waited for");
+}
+
 #[test]
 fn nonsense_in_the_memory_hurts_nobody() {
     let mut seed = 0x2545_f491_4f6c_dd1du64;

@@ -30,6 +30,8 @@ const WRITING: u8 = u8::MAX;
 /// How often an item is read anew that was written meanwhile, and how often of those at once.
 const ATTEMPTS: u32 = 150;
 const AT_ONCE: u32 = 50;
+/// How often one that reads all items pauses, for all of them together.
+const PAUSES: u32 = 10 * (ATTEMPTS - AT_ONCE);
 /// What is half written will be whole by then, unless its writer is gone.
 const PAUSE: Duration = Duration::from_micros(100);
 
@@ -47,7 +49,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// An item whose writer died, or was stopped for ten milliseconds, while it wrote reads as [`ListItem::None`]; all others
 /// stay as they are. A process that
 /// writes nonsense into the memory can have any item read as anything that fits, and nothing worse; reading an item can
-/// block its thread for those ten milliseconds.
+/// block its thread for those ten milliseconds, and reading all of them for some tenths of a second.
 ///
 /// # Platform
 /// As [`SharedMemory`]'s.
@@ -184,7 +186,7 @@ impl SharedList {
     /// A copy of the item at `index`; `None` if there is no such item.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<ListItem> {
-        (index < self.len).then(|| self.read(index))
+        (index < self.len).then(|| self.read(index, &mut self.reading()))
     }
 
     /// Sets the item at `index`.
@@ -219,8 +221,12 @@ impl SharedList {
     }
 
     /// Copies of the items, each as it is when its turn comes.
+    ///
+    /// Together they are no longer than the memory; what other processes have written there that would be, reads as
+    /// [`ListItem::None`].
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = ListItem> + ExactSizeIterator + '_ {
-        (0..self.len).map(|index| self.read(index))
+        let mut reading = self.reading();
+        (0..self.len).map(move |index| self.read(index, &mut reading))
     }
 
     /// Copies of all items.
@@ -285,27 +291,52 @@ impl SharedList {
         slot.unwrap_or((entry, 0))
     }
 
-    fn read(&self, index: usize) -> ListItem {
+    fn reading(&self) -> Reading {
+        let bytes = self.memory.len();
+        Reading { bytes, copied: bytes.saturating_mul(ATTEMPTS as usize), pauses: PAUSES }
+    }
+
+    fn read(&self, index: usize, left: &mut Reading) -> ListItem {
         let (at, room) = self.slot(index);
         let tag = self.memory.at::<AtomicU64>(at);
         for attempt in 0..ATTEMPTS {
             let word = tag.load(Acquire);
             let Tag { kind, len, .. } = Tag::of(word);
             if kind != WRITING {
-                let mut bytes = vec![0; room.min(len as usize)];
+                let len = room.min(len as usize);
+                if len > left.bytes.min(left.copied) {
+                    break;
+                }
+                left.copied -= len;
+                let mut bytes = vec![0; len];
                 self.memory.read(at + TAG, &mut bytes);
                 if tag.load(Relaxed) == word {
+                    left.bytes -= len;
                     return ListItem::from_bytes(kind, bytes);
                 }
             }
             if attempt < AT_ONCE {
                 std::hint::spin_loop();
-            } else {
-                std::thread::sleep(PAUSE);
+                continue;
             }
+            if left.pauses == 0 {
+                break;
+            }
+            left.pauses -= 1;
+            std::thread::sleep(PAUSE);
         }
         ListItem::None
     }
+}
+
+/// What reading items may still take. Slots that do not overlap never need more, but somebody may have written entries
+/// that lead to one slot all.
+struct Reading {
+    /// Of items.
+    bytes: usize,
+    /// The same with those that were read in vain.
+    copied: usize,
+    pauses: u32,
 }
 
 struct Tag {
