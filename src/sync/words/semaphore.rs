@@ -106,7 +106,11 @@ fn add(t: &impl Table, n: u64, may: impl Fn(u64) -> bool) -> bool {
     loop {
         let state = t.load(STATE);
         if !may(state) {
-            return false;
+            // What it was asked about holds only if the state is still the same.
+            if t.swap_if(STATE, state, state) {
+                return false;
+            }
+            continue;
         }
         see(t, state);
         if t.swap_if(STATE, state, by(state + n, 0, 0)) {
@@ -143,7 +147,7 @@ pub(in crate::sync) fn forget(t: &impl Table, me: Party) {
 /// Adds permits; false if there would be more than there may be, with those that are held.
 pub(in crate::sync) fn release(t: &impl Table, n: u32) -> bool {
     let (most, n) = (most(t), u64::from(n));
-    if !add(t, n, |state| permits(state) + held(t) + n <= most) {
+    if !add(t, n, |state| permits(state) + all_held(t, state) + n <= most) {
         return false;
     }
     wake_next(t);
@@ -155,9 +159,24 @@ fn most(t: &impl Table) -> u64 {
     t.load(MADE_WITH).min(PERMITS)
 }
 
-/// Permits that processes hold.
-fn held(t: &impl Table) -> u64 {
-    parties(t).map(|p| (t.load(word(p, SLOT)) >> 32).min(PERMITS)).sum()
+/// Permits that processes hold in that state; right if it is still the state afterwards.
+fn all_held(t: &impl Table, state: u64) -> u64 {
+    parties(t).map(|p| held(t, p, t.load(word(p, SLOT)), state).min(PERMITS)).sum()
+}
+
+/// Permits that a process holds whose slot that is, in a state that was or is loaded after it or before, if nothing has
+/// changed it in between: what it is doing counts if it was done.
+fn held(t: &impl Table, party: Party, slot: u64, state: u64) -> u64 {
+    let number = slot & 0xffff;
+    // In this order: who overwrites the one has noted it in the other before.
+    let done = || {
+        who(state) == party && deed(state) == number || t.load(word(party, SEEN)) & 0xffff == number
+    };
+    match slot & DOING {
+        TAKES if done() => (slot >> 32).saturating_add(1),
+        RETURNS if done() => (slot >> 32).saturating_sub(1),
+        _ => slot >> 32,
+    }
 }
 
 /// Has the one that waits longest look, if there is something for it.
@@ -278,13 +297,7 @@ pub(in crate::sync) fn recover(t: &impl Table, dead: Party) {
     t.store(word(dead, WAIT), 0);
     t.store(word(dead, TICKET), 0);
     let slot = t.load(word(dead, SLOT));
-    let number = slot & 0xffff;
-    // In this order: who overwrites the one has noted it in the other before.
-    let state = t.load(STATE);
-    let done = who(state) == dead && deed(state) == number || t.load(word(dead, SEEN)) == number;
-    let held = (slot >> 32)
-        .saturating_add(u64::from(done && slot & DOING == TAKES))
-        .saturating_sub(u64::from(done && slot & DOING == RETURNS));
+    let held = held(t, dead, slot, t.load(STATE));
     // Not more than there can have been.
     let most = most(t);
     loop {

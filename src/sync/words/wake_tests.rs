@@ -104,6 +104,60 @@ impl Use for Semaphore {
     }
 }
 
+/// All permits there are, had or not.
+fn permits(t: &Memory<'_>, holders: &[Party]) -> u64 {
+    let held = |who: &Party| t.load(table::word(*who, table::SLOT)) >> 32;
+    semaphore::available(t) + holders.iter().map(held).sum::<u64>()
+}
+
+/// One does something to a semaphore with a bound, and another releases a permit too many, or one that may be, after any of
+/// the first one's operations: that is told from the other, and so it is the other way round.
+#[test]
+fn a_bound_holds_between_any_two_operations() {
+    let nothing = |_: u32| ();
+    for (most, takes) in [(1, true), (1, false), (2, true), (2, false)] {
+        let (mut at, mut any) = (0, true);
+        while any {
+            any = false;
+            at += 1;
+            for releases_first in [true, false] {
+                let words = RefCell::new(vec![0; WORDS]);
+                let other = Memory::new(&words, &nothing);
+                semaphore::init(&other, 1, most);
+                let one = join(&other, 1, 1).unwrap();
+                join(&other, 2, 2).unwrap();
+                if !takes {
+                    assert!(semaphore::take(&other, one));
+                }
+                let released = Cell::new(None);
+                let release = |t: &Memory<'_>| released.set(Some(semaphore::release(t, 1)));
+                let change = |t: &Memory<'_>| match takes {
+                    true => assert!(semaphore::take(t, one)),
+                    false => semaphore::give_back(t, one),
+                };
+                let between = |n: u32| match (n == at, releases_first) {
+                    (false, _) => {}
+                    (true, true) => change(&other),
+                    (true, false) => release(&other),
+                };
+                let mine = Memory::new(&words, &between);
+                if releases_first {
+                    release(&mine)
+                } else {
+                    change(&mine)
+                }
+                if mine.operations.get() < at {
+                    continue;
+                }
+                any = true;
+                let expected = (Some(most == 2), most.into());
+                assert_eq!((released.get(), permits(&other, &[one])), expected, "{takes} {at}");
+            }
+        }
+        assert!(at > 5);
+    }
+}
+
 /// One waits, has looked once, and looks again; the other, which had it, gives it up after any of that one's operations, takes
 /// it again after any later one, and gives it up at last: the one has it by now, or is to look once more.
 fn nobody_sleeps_on<W: Wait>(it: &dyn Use, init: impl Fn(&Memory<'_>), wait: impl Fn() -> W) {
