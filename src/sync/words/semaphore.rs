@@ -13,7 +13,7 @@
 
 use super::table::{
     Looked, MADE_WITH, Party, SEEN, SLOT, STATE, TICKET, Table, WAIT, Wait, be_fair, count, enter,
-    is_fair, leave, leave_served, oldest, part, parties, poke, poke_all, poke_surely, word,
+    is_fair, leave, leave_served, oldest, part_at, parties, poke, poke_all, poke_surely, word,
 };
 
 const PERMITS: u64 = (1 << 22) - 1;
@@ -311,13 +311,14 @@ pub(in crate::sync) fn recover(t: &impl Table, dead: Party) {
             break;
         }
     }
-    // Whoever takes the entry next begins to count anew; nothing may speak of it any more.
+    // Nothing is to be noted of it any more. Who has read the state before may still do so, and late: so whoever takes the
+    // entry next does not begin to count anew.
     loop {
         let state = t.load(STATE);
         if who(state) != dead || t.swap_if(STATE, state, by(state, 0, 0)) {
             break;
         }
     }
-    part(t, dead);
+    part_at(t, dead, slot & 0xffff);
     poke_all(t);
 }

@@ -111,7 +111,13 @@ fn reaches(t: &impl Table, party: Party) -> bool {
 
 /// Gives an entry up; nothing in it means anything any more.
 pub(super) fn part(t: &impl Table, party: Party) {
-    [PID, TICKET, WAIT, SLOT, SEEN, TASKS].iter().for_each(|index| t.store(word(party, *index), 0));
+    part_at(t, party, 0);
+}
+
+/// The same, but whoever has it next goes on counting its deeds from that number.
+pub(super) fn part_at(t: &impl Table, party: Party, deed: u64) {
+    [PID, TICKET, WAIT, TASKS].iter().for_each(|index| t.store(word(party, *index), 0));
+    [SLOT, SEEN].iter().for_each(|index| t.store(word(party, *index), deed));
     t.store(word(party, SEAT), 0);
 }
 

@@ -158,6 +158,48 @@ fn a_bound_holds_between_any_two_operations() {
     }
 }
 
+/// Somebody is about to note what a process did that has died since; and the next one to have its entry dies, too.
+#[test]
+fn a_late_note_is_not_taken_for_one_of_the_next_process() {
+    let nothing = |_: u32| ();
+    let (mut at, mut any) = (0, true);
+    while any {
+        any = false;
+        at += 1;
+        for last in 1..30 {
+            let words = RefCell::new(vec![0; WORDS]);
+            let other = Memory::new(&words, &nothing);
+            semaphore::init(&other, 3, semaphore::MAX_PERMITS);
+            let first = join(&other, 1, 1).unwrap();
+            let late = join(&other, 2, 2).unwrap();
+            assert!(semaphore::take(&other, first));
+            let between = |n: u32| {
+                if n == at {
+                    semaphore::recover(&other, first);
+                    assert_eq!(join(&other, 3, 3), Some(first));
+                    let dies = |n: u32| {
+                        if n == last {
+                            std::panic::resume_unwind(Box::new(()));
+                        }
+                    };
+                    let dying = Memory::new(&words, &dies);
+                    let take = std::panic::AssertUnwindSafe(|| semaphore::take(&dying, first));
+                    let _ = std::panic::catch_unwind(take);
+                }
+            };
+            let mine = Memory::new(&words, &between);
+            assert!(semaphore::take(&mine, late));
+            any |= mine.operations.get() >= at;
+            if mine.operations.get() >= at {
+                semaphore::recover(&other, first);
+                let all = permits(&other, &[late]);
+                assert_eq!(all, 3, "after {at} operations, died after {last}");
+            }
+        }
+    }
+    assert!(at > 5);
+}
+
 /// One waits, has looked once, and looks again; the other, which had it, gives it up after any of that one's operations, takes
 /// it again after any later one, and gives it up at last: the one has it by now, or is to look once more.
 fn nobody_sleeps_on<W: Wait>(it: &dyn Use, init: impl Fn(&Memory<'_>), wait: impl Fn() -> W) {
