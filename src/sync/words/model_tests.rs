@@ -132,6 +132,33 @@ fn permits_are_conserved_whoever_dies() {
     check(|| semaphores(2, &[&[Task], &[Thread]], &[&[Task, Thread], &[Thread]], 1, 20));
 }
 
+/// One permit and no more, which is always somewhere, whoever is moving it; so none may be released.
+fn bounds(members: &[&[As]], mortals: &[&[As]]) {
+    let world = World::new();
+    semaphore::init(&world.arbiter(), 1, 1);
+    let postman = world.postman();
+    let start = |seat: Seat, members: &&[As]| {
+        seat.spawn(members, |seat, how| use_semaphore(seat, how, 1, 1, 0))
+    };
+    let mortal: Vec<_> = mortals.iter().map(|m| start(world.mortal(40), m)).collect();
+    let running: Vec<_> = members.iter().map(|m| start(world.process(), m)).collect();
+    let graves: Vec<_> = mortal.into_iter().map(|m| m.bury_later(Kind::Semaphore)).collect();
+    let errs = world.process().spawn(&[Thread], |seat, _| {
+        assert!(!semaphore::release(seat, 1));
+    });
+    errs.join();
+    running.into_iter().for_each(Running::join);
+    graves.into_iter().for_each(|grave| grave.join().unwrap());
+    world.stop(postman);
+    assert_eq!(semaphore::available(&world.arbiter()), 1);
+}
+
+#[test]
+fn a_bound_holds_whoever_moves_permits_or_dies() {
+    check(|| bounds(&[&[Thread], &[Thread]], &[]));
+    check(|| bounds(&[&[Thread]], &[&[Thread]]));
+}
+
 /// Permits that come from elsewhere, several at a time.
 #[test]
 fn released_permits_wake_as_many_as_wait() {
