@@ -87,7 +87,7 @@ struct At<'a> {
 const MAX_ENTRIES: usize = 16;
 /// Swaps that may fail in one go. A process that is honest changes a word now and then; one that does so all the
 /// time keeps nobody here, and has spoilt the object for whoever has it.
-const MAX_FAILED: u32 = 1 << 16;
+const MAX_FAILED: u32 = 1000;
 
 impl At<'_> {
     /// Tells the tasks of a process.
@@ -110,8 +110,12 @@ impl Table for At<'_> {
         if !done {
             self.failed.set(self.failed.get() + 1);
         }
-        // All loops end with a swap.
+        // All loops end with a swap, or after so many tries.
         done || self.failed.get() > MAX_FAILED
+    }
+
+    fn tries(&self) -> u32 {
+        MAX_FAILED
     }
 
     fn wake(&self, party: table::Party, pokes: usize, tasks: bool, all: bool) {

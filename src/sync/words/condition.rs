@@ -30,8 +30,8 @@ fn without(wait: u64) -> u64 {
 
 /// Notifies at most `n` that wait; how many there were.
 pub(in crate::sync) fn notify(t: &impl Table, n: u64) -> u64 {
-    let mut notified = 0;
-    while notified < n.min(IN_TURN) {
+    let (mut notified, mut in_vain) = (0, 0);
+    while notified < n.min(IN_TURN) && in_vain < t.tries() {
         let waits = |p: &Party| without(t.load(word(*p, WAIT))) > 0;
         let Some(next) = parties(t).filter(waits).min_by_key(|p| t.load(word(*p, TICKET))) else {
             break;
@@ -41,6 +41,7 @@ pub(in crate::sync) fn notify(t: &impl Table, n: u64) -> u64 {
             raise(t, word(next, UP_TO), t.load(word(next, NEXT)) % CLAIMED);
         }
         if without(wait) == 0 || !t.swap_if(word(next, WAIT), wait, wait.wrapping_add(TOKEN)) {
+            in_vain += 1;
             continue;
         }
         t.step("notified");

@@ -89,7 +89,7 @@ fn release(t: &impl Table, whose: Party, recovered: u64) -> bool {
 
 /// Releases it, if `may` says so of the state.
 fn release_if(t: &impl Table, recovered: u64, may: impl Fn(u64) -> bool) -> bool {
-    loop {
+    for _ in 0..t.tries() {
         let state = t.load(STATE);
         if !may(state) {
             return false;
@@ -118,6 +118,8 @@ fn release_if(t: &impl Table, recovered: u64, may: impl Fn(u64) -> bool) -> bool
             return true;
         }
     }
+    // Whatever it is by now, it is none of this process's.
+    true
 }
 
 /// Releases it, whoever holds it; false if nobody does.

@@ -80,19 +80,20 @@ fn change(t: &impl Table, me: Party, doing: u64, may: impl Fn(u64) -> bool) -> b
         t.store(word(me, SEEN), slot & 0xffff);
         t.store(word(me, SLOT), held | doing | deed);
         t.step("intent");
-        loop {
+        let try_once = || {
             let state = t.load(STATE);
             if !may(state) {
-                // The number was not used: so what the state says of this process is always its last deed.
-                t.store(word(me, SLOT), held | slot & 0xffff);
-                return false;
+                return Some(false);
             }
             see(t, state);
             t.step("seen");
             let n = if doing == TAKES { state - 1 } else { state.wrapping_add(1) };
-            if t.swap_if(STATE, state, by(n, me, deed)) {
-                break;
-            }
+            t.swap_if(STATE, state, by(n, me, deed)).then_some(true)
+        };
+        if (0..t.tries()).find_map(|_| try_once()) != Some(true) {
+            // The number was not used: so what the state says of this process is always its last deed.
+            t.store(word(me, SLOT), held | slot & 0xffff);
+            return false;
         }
         t.step("changed");
         let held = if doing == TAKES { held.wrapping_add(HELD) } else { held.saturating_sub(HELD) };
@@ -103,7 +104,7 @@ fn change(t: &impl Table, me: Party, doing: u64, may: impl Fn(u64) -> bool) -> b
 
 /// Changes the permits by so many, for nobody in particular, if `may` says so of the state.
 fn add(t: &impl Table, n: u64, may: impl Fn(u64) -> bool) -> bool {
-    loop {
+    for _ in 0..t.tries() {
         let state = t.load(STATE);
         if !may(state) {
             // What it was asked about holds only if the state is still the same.
@@ -117,6 +118,7 @@ fn add(t: &impl Table, n: u64, may: impl Fn(u64) -> bool) -> bool {
             return true;
         }
     }
+    false
 }
 
 /// Takes a permit if there is one for somebody who comes now.
@@ -181,7 +183,7 @@ fn held(t: &impl Table, party: Party, slot: u64, state: u64) -> u64 {
 
 /// Has the one that waits longest look, if there is something for it.
 fn wake_next(t: &impl Table) {
-    loop {
+    for _ in 0..t.tries() {
         let state = t.load(STATE);
         if state & WAITED == 0 || permits(state) == 0 {
             return;

@@ -81,6 +81,13 @@ pub(in crate::sync) trait Table {
     /// Keeps others of this process away from the slot of its entry.
     fn alone<R>(&self, f: impl FnOnce() -> R) -> R;
 
+    /// How often it is tried to change a word for which all entries are looked at after it was read, which gives others time
+    /// to change it, too. Who is honest does not do so as often as this in a row; who is not keeps nobody here, and has
+    /// spoilt the object for whoever has it.
+    fn tries(&self) -> u32 {
+        1 << 16
+    }
+
     /// A step at which this process may be killed, in tests.
     fn step(&self, _name: &'static str) {}
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::barrier::{self, BarrierWait};
+use super::condition;
 use super::lock::{self, LockWait};
 use super::semaphore::{self, SemaphoreWait};
 use super::table::{self, Looked, Party, Table, WORDS, Wait, about_to_look, join};
@@ -198,6 +199,39 @@ fn a_late_note_is_not_taken_for_one_of_the_next_process() {
         }
     }
     assert!(at > 5);
+}
+
+/// Whoever changes a word all the time keeps nobody who uses it.
+#[test]
+fn nobody_is_kept_by_one_that_changes_the_memory() {
+    let nothing = |_: u32| ();
+    let each = |init: &dyn Fn(&Memory<'_>, Party), f: &dyn Fn(&Memory<'_>, Party)| {
+        let words = RefCell::new(vec![0; WORDS]);
+        let other = Memory::new(&words, &nothing);
+        let me = join(&other, 1, 1).unwrap();
+        init(&other, me);
+        // The calls, which every kind counts in its highest bits.
+        let between = |_: u32| words.borrow_mut()[table::STATE] ^= 1 << 62;
+        f(&Memory::new(&words, &between), me);
+    };
+    each(&|t, me| assert!(lock::take(t, me).is_some()), &|t, me| lock::unlock(t, me));
+    each(&|t, me| assert!(lock::take(t, me).is_some()), &|t, me| lock::recover(t, me));
+    let permits = |t: &Memory<'_>, _| semaphore::init(t, 2, 2);
+    each(&permits, &|t, me| assert!(!semaphore::take(t, me)));
+    each(&permits, &|t, _| assert!(!semaphore::release(t, 1)));
+    let held = |t: &Memory<'_>, me| {
+        permits(t, me);
+        assert!(semaphore::take(t, me));
+    };
+    each(&held, &|t, me| semaphore::give_back(t, me));
+    // Somebody waits whenever it is looked for, and nobody when it is to be notified.
+    let words = RefCell::new(vec![0; WORDS]);
+    let party = join(&Memory::new(&words, &nothing), 1, 1).unwrap();
+    let between =
+        |n: u32| words.borrow_mut()[table::word(party, table::WAIT)] = u64::from(n % 4 == 1);
+    let looks = Memory::new(&words, &between);
+    assert_eq!(condition::notify(&looks, 1), 0);
+    assert!(looks.operations.get() > looks.tries());
 }
 
 /// One waits, has looked once, and looks again; the other, which had it, gives it up after any of that one's operations, takes
