@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -47,12 +48,43 @@ fn available() -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Whether the system promises no more memory than it has (`vm.overcommit_memory=2`). It counts pages of such files when
+/// they are first used, and refuses one by a deadly signal: so all are to be had at once. Elsewhere that would cost ten times
+/// as much as making the file, for pages that may never be used.
+fn is_frugal() -> bool {
+    static FRUGAL: OnceLock<bool> = OnceLock::new();
+    *FRUGAL.get_or_init(|| {
+        let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory");
+        mode.is_ok_and(|mode| mode.trim() == "2")
+    })
+}
+
+/// Has all of the file be there, or fails.
+fn allocate(fd: &OwnedFd, len: usize) -> io::Result<()> {
+    let len = len as u64;
+    for at in (0..len).step_by(PIECE as usize) {
+        let piece = PIECE.min(len - at);
+        // Any signal interrupts it, also one whose handler has asked for the call to go on.
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::fallocate(fd, FallocateFlags::empty(), at, piece)
+        })?;
+    }
+    Ok(())
+}
+
 /// A zeroed file in memory that can neither shrink nor grow.
 pub(in crate::sys::unix) fn memory_file(name: &str, len: usize) -> io::Result<OwnedFd> {
+    memory_file_of(name, len, is_frugal())
+}
+
+fn memory_file_of(name: &str, len: usize, at_once: bool) -> io::Result<OwnedFd> {
     check_file_limit(len)?;
-    check_memory(len, false)?;
+    check_memory(len, at_once)?;
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&fd, len as u64)?;
+    if at_once {
+        allocate(&fd, len)?;
+    }
     rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(fd)
 }
@@ -80,14 +112,7 @@ pub(in crate::sys) fn unsealed(name: &str, len: usize) -> io::Result<(OwnedFd, O
     check_file_limit(len)?;
     check_memory(len, true)?;
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let len = len as u64;
-    for at in (0..len).step_by(PIECE as usize) {
-        let piece = PIECE.min(len - at);
-        // Any signal interrupts it, also one whose handler has asked for the call to go on.
-        rustix::io::retry_on_intr(|| {
-            rustix::fs::fallocate(&fd, FallocateFlags::empty(), at, piece)
-        })?;
-    }
+    allocate(&fd, len)?;
     Ok((fd, None))
 }
 
@@ -198,6 +223,16 @@ mod tests {
             }
         }
         assert!(available().is_some_and(|bytes| bytes > 0));
+    }
+
+    #[test]
+    fn all_of_a_file_is_there_where_the_system_promises_no_more() {
+        let len = 3 * PIECE as usize + 4096;
+        let sparse = memory_file_of("test", len, false).unwrap();
+        assert!(check_all_there(sparse.as_fd(), len).is_err());
+        let whole = memory_file_of("test", len, true).unwrap();
+        check_all_there(whole.as_fd(), len).unwrap();
+        check_memory_file(whole.as_fd(), len).unwrap();
     }
 
     #[test]
