@@ -159,6 +159,11 @@ impl SharedBlock {
         }
     }
 
+    // Below and by `atomic`, accesses of several lengths may meet at one place: an array is read by words while one of its
+    // elements is changed. The language's memory model has no word for that. It is built on this: on the machines that we
+    // run on each of these is one instruction that does all of it or nothing, and no compiler splits an atomic access or
+    // knows of the other one. So what is read is bytes of what was written before or after, and no more is said of it.
+
     /// Copies bytes out of the block, while others may write them: each word is whole.
     ///
     /// # Panics
