@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use kit::{Gate, pool};
-use procpool::{Event, Queue};
+use procpool::{Event, Lock, Process, Queue, SyncError};
 
 procpool::test_hook!();
 
@@ -66,5 +66,55 @@ fn wakes_that_nobody_waits_for_end_nobody() {
         gate.open();
         assert!(!computing.get().await.unwrap());
         pool.shutdown().await.unwrap();
+    });
+}
+
+/// Holds the lock, and sees to it that it hears nothing of its parent's end.
+#[procpool::task]
+fn hold_on(lock: Lock, said: Queue<u32>) {
+    let _guard = lock.blocking_lock().unwrap();
+    for fd in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let is_life =
+            std::fs::read_link(fd.path()).is_ok_and(|to| to.ends_with("anon_inode:[pidfd]"));
+        if is_life {
+            let fd = fd.file_name().to_string_lossy().parse().unwrap();
+            // SAFETY: a plain call; of whoever has it none closes it before this process is killed.
+            assert_eq!(unsafe { libc::close(fd) }, 0);
+        }
+    }
+    // SAFETY: a plain call.
+    unsafe { libc::signal(libc::SIGRTMAX(), libc::SIG_IGN) };
+    said.blocking_put(std::process::id()).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[procpool::task]
+async fn have_a_child(lock: Lock, said: Queue<u32>) {
+    Process::spawn(hold_on(lock, said)).await.unwrap().join().await;
+}
+
+/// Whether nobody but perhaps who is to collect it knows of it.
+fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
+/// Its family is killed, and it runs on, however shortly: until it has ended, nobody else has what it holds.
+#[test]
+fn a_descendant_keeps_its_lock_until_it_has_ended() {
+    common::run(|| async {
+        let (lock, said) = (Lock::new().unwrap(), Queue::unbounded().unwrap());
+        let family = Process::spawn(have_a_child(lock.clone(), said.clone())).await.unwrap();
+        let pid = said.get().await.unwrap();
+        family.handle().kill();
+        family.join().await;
+        let error = lock.lock_timeout(Duration::from_millis(100)).await.map(drop).unwrap_err();
+        assert_eq!(error, SyncError::TimedOut);
+        // SAFETY: a plain call.
+        assert_eq!(unsafe { libc::kill(pid as i32, libc::SIGKILL) }, 0);
+        assert!(lock.lock_timeout(Duration::from_secs(20)).await.unwrap().recovered());
+        assert!(has_ended(pid));
     });
 }

@@ -18,7 +18,7 @@ use super::note::{Note, bringing, give_by};
 use super::ring::{Direction, HasRings, Reader, Writer};
 use super::seat::End;
 use super::server::SeatId;
-use super::{CREATE, DISMISS, EXPEL, GRANT, INTRODUCE, LEAVE, LOST, OPEN, RELEASE};
+use super::{CREATE, DISMISS, EXPEL, GRANT, INTRODUCE, LEAVE, LIVES, LOST, OPEN, RELEASE};
 use crate::sys::{self, Handle, HandleChannel, HandleRef, Ringer, SharedBlock, Sleeper, lock};
 use crate::wire::{
     Assembler, Attached, Brought, Giver, Guard, Header, Kind, ObjectName, Outbox, Payload,
@@ -174,6 +174,17 @@ impl Client {
         let value = Payload::from_bytes(parts.to_vec().into(), Vec::new(), attached.collect());
         let numbers = [block.len() as u64, at as u64, max_value];
         self.send(Kind::Manage, child, Note::new(INTRODUCE, numbers), &value, Urgency::Now);
+    }
+
+    /// Has the hub learn of this process's end by itself.
+    pub(super) fn live(&self) {
+        // Where there is no such handle, or no way for it, its parent's end stands for its own.
+        let Ok(life) = sys::own_process_handle() else { return };
+        if self.has_channel() {
+            let life = vec![Attached::Handle(Arc::new(life))];
+            let value = Payload::from_bytes(Vec::new().into(), Vec::new(), life);
+            self.send(Kind::Manage, self.seat, Note::new(LIVES, [0; 3]), &value, Urgency::Now);
+        }
     }
 
     /// A child has ended.

@@ -102,6 +102,8 @@ pub(super) struct Guest {
     pub(super) end: Option<End>,
     /// On which it was started.
     pub(super) runtime: Option<Handle>,
+    /// What tells of its end, if it is no child of the owner's.
+    pub(super) life: Option<sys::Handle>,
 }
 
 impl Guest {
@@ -133,6 +135,7 @@ impl Guest {
             ended: false,
             end: None,
             runtime: None,
+            life: None,
         }
     }
 

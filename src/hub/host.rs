@@ -150,6 +150,7 @@ impl Host {
     ) -> R {
         let mut after = After::default();
         let mut out = Out::default();
+        let dying = state.dying.len();
         let result = f(&mut state, &mut out, &mut after);
         let released = std::mem::take(&mut *self.released());
         for id in released {
@@ -163,7 +164,12 @@ impl Host {
             state.settle(&mut out, &mut after);
         }
         let violations = std::mem::take(&mut state.violations);
+        let more_dying = state.dying.len() > dying;
         drop(state);
+        if more_dying {
+            // The thread looks after them.
+            self.poller.ring();
+        }
         LettingGo::run(after);
         violations.iter().for_each(|(end, how)| end(how));
         result
@@ -319,14 +325,19 @@ impl Host {
             let driven = self.duty().driven;
             if !driven {
                 patience = SHORT;
-                if !self.look() {
-                    continue;
-                }
+            }
+            let dying = !self.lock().dying.is_empty();
+            if (!driven || dying) && !self.look() {
+                continue;
             }
             let beats = self.beats.load(Ordering::Acquire);
             ready.clear();
             // A child can make the bell deaf for the others, so it is not relied on for ever.
-            let limit = if driven { Some(patience) } else { self.has_seats().then_some(LONG) };
+            let limit = match (dying, driven) {
+                (true, _) => Some(SHORT),
+                (false, true) => Some(patience),
+                (false, false) => self.has_seats().then_some(LONG),
+            };
             if self.poller.wait(limit, &mut ready).is_err() {
                 // Only a programming error makes it fail; do not spin on it.
                 std::thread::sleep(SHORT);

@@ -57,6 +57,8 @@ const DISMISS: u16 = 7;
 const EXPEL: u16 = 8;
 /// A process has no handle of an object any more; it may get one again.
 const LEAVE: u16 = 9;
+/// A process that was introduced brings what tells of its end: nobody may be left to say that it has ended.
+const LIVES: u16 = 10;
 
 /// This process is a child.
 static GUEST: AtomicBool = AtomicBool::new(false);

@@ -143,5 +143,11 @@ pub(crate) fn sit_down(
         (ticket.parent == OWNER).then(|| channel.clone())
     };
     client::sit_down(ticket.seat, ticket.max_value, holder, ringer, sleeper, channel);
+    // Of the owner's own children it hears without that.
+    if ticket.parent != OWNER
+        && let Some(client) = client::client()
+    {
+        client.live();
+    }
     Ok(())
 }

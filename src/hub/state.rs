@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -15,7 +16,7 @@ use super::object::make;
 use super::ring::{HasRings, RINGS_LEN};
 use super::seat::End;
 use super::server::{NotMade, OWNER, Out, SeatId, Server};
-use super::{CREATE, DISMISS, EXPEL, GRANT, INTRODUCE, LEAVE, LOST, OPEN, RELEASE};
+use super::{CREATE, DISMISS, EXPEL, GRANT, INTRODUCE, LEAVE, LIVES, LOST, OPEN, RELEASE};
 use crate::sys::{self, Bell, HandleChannel, SharedBlock, Sleeper, handle_ref};
 use crate::wire::{Attached, Kind, ObjectName, Payload};
 
@@ -23,6 +24,10 @@ use crate::wire::{Attached, Kind, ObjectName, Payload};
 const MAX_FAMILY: usize = 1 << 12;
 /// Bytes of the memory that a process and its child share, at most: room in the owner's address space.
 const MAX_BLOCK: usize = 1 << 28;
+
+/// For so long what a process holds is kept whose parent has ended. By then it has too, and else gave another's life for
+/// its own.
+const DYING: Duration = Duration::from_secs(30);
 
 const NOT_GIVEN: Broken = Broken("it passed on an object that it was not given");
 const UNKNOWN: Broken = Broken("it said something that the hub does not understand");
@@ -38,6 +43,8 @@ pub(super) struct State {
     pub(super) violations: Vec<(End, &'static str)>,
     pub(super) seats: BTreeMap<SeatId, Guest>,
     pub(super) mail: Mail,
+    /// Processes that are about to end, and until then may be at what they hold.
+    pub(super) dying: Vec<Dying>,
     /// What was said and is not followed yet, in its order.
     said: VecDeque<Said>,
     /// What is being read; kept for its memory.
@@ -53,8 +60,12 @@ impl State {
     /// said before it is seen; and the rest comes by the time at which it was said. A process that
     /// lies about that changes the order of its own words among others', nothing else.
     pub(super) fn hear(&mut self, out: &mut Out, after: &mut After) -> bool {
+        let buried = self.bury(out);
         if !self.has_unheard() {
-            return false;
+            if buried {
+                self.settle(out, after);
+            }
+            return buried;
         }
         let until = sys::ticks();
         let mut fresh = std::mem::take(&mut self.fresh);
@@ -157,8 +168,18 @@ impl State {
             self.server.grant(*object, OWNER);
         }
         let creates = (kind, note.code) == (Kind::Manage, CREATE);
-        let given = if creates { value.take_handles() } else { None }.unwrap_or_default();
-        let given: Vec<_> = given.into_iter().filter_map(Result::ok).collect();
+        let lives = (kind, note.code) == (Kind::Manage, LIVES);
+        let given = if creates || lives { value.take_handles() } else { None }.unwrap_or_default();
+        let mut given: Vec<_> = given.into_iter().filter_map(Result::ok).collect();
+        // Of its own children the owner knows by itself.
+        let descends = self.seats.get(&by).is_some_and(|seat| seat.parent != OWNER);
+        if lives
+            && descends
+            && let Some(seat) = self.seats.get_mut(&by)
+        {
+            given.extend(seat.life.take());
+            seat.life = given.pop();
+        }
         let value = value.into_payload(|id| {
             Attached::Object(ObjectName { id, key: 0 }, Arc::new(OwnerHold(id)))
         });
@@ -214,6 +235,7 @@ impl State {
                     self.server.grant(id, to);
                 }
             }
+            (Kind::Manage, LIVES) if descends => {}
             (Kind::Manage, DISMISS) => {
                 let ended = self.seats.get(&by).is_none_or(|seat| seat.ended);
                 if !ended && self.seats.get(&id).is_some_and(|seat| seat.parent == by) {
@@ -292,7 +314,16 @@ impl State {
             // up before all have ended.
             let _ = self.introduce_all(&mut its, 0, &mut Vec::new(), out);
             its.into_iter().for_each(|said| self.take(said, out));
-            self.server.left(id, out);
+            // Those that end with it run on until the system sees to that.
+            match self.seats.get_mut(&id).and_then(|seat| seat.life.take()) {
+                Some(life) if !sys::has_ended(handle_ref(&life)) => {
+                    self.dying.push(Dying { id, life, until: Instant::now() + DYING });
+                }
+                life => {
+                    out.waste(life);
+                    self.server.left(id, out);
+                }
+            }
             for ((_, object), holds) in self.transfers.extract_if(|(by, _), _| *by == id) {
                 self.server.release(OWNER, object, holds, out);
             }
@@ -303,6 +334,17 @@ impl State {
             }
         }
         ended.iter().filter_map(|id| self.seats.remove(id)).for_each(|seat| out.waste(seat));
+    }
+
+    /// Lets go of processes that have ended by now, after whoever they end with; whether there are any.
+    fn bury(&mut self, out: &mut Out) -> bool {
+        let over: Vec<_> = self.dying.extract_if(.., |dying| dying.is_over()).collect();
+        let any = !over.is_empty();
+        for Dying { id, life, .. } in over {
+            self.server.left(id, out);
+            out.waste(life);
+        }
+        any
     }
 
     /// A process broke the rules: it is ended by whoever can.
@@ -401,6 +443,19 @@ impl State {
     /// Has every process ring from now on; false if one has said something meanwhile.
     pub(super) fn fall_asleep(&mut self) -> bool {
         self.said.is_empty() && self.seats.values().all(Guest::fall_asleep)
+    }
+}
+
+/// A process that is about to end.
+pub(super) struct Dying {
+    id: SeatId,
+    life: sys::Handle,
+    until: Instant,
+}
+
+impl Dying {
+    fn is_over(&self) -> bool {
+        sys::has_ended(handle_ref(&self.life)) || Instant::now() > self.until
     }
 }
 

@@ -45,8 +45,8 @@ pub(crate) use listen::{
 pub(super) use platform::keep_writers_out;
 pub(crate) use platform::{
     ADDRESS_FAMILIES, Bell, Doorbell, Poller, Ringer, Sleeper, advise_huge, arm_group_death,
-    arm_parent_death, bell, limit_resending, own_process_handle, refuse_handles, resident_bytes,
-    ticks,
+    arm_parent_death, bell, has_ended, limit_resending, own_process_handle, refuse_handles,
+    resident_bytes, ticks,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use platform::{CAN_PARK, park, unpark};

@@ -45,7 +45,7 @@ pub(crate) use reactor::{park_until, read_until};
 pub(super) use shm::{
     Mapping, check_lent, keep_to_write, opens_as_is, seal, unsealed, unsealed_copy,
 };
-pub(crate) use spawn::{ChildProcess, own_process_handle, spawn};
+pub(crate) use spawn::{ChildProcess, has_ended, own_process_handle, spawn};
 pub(crate) use stream::{
     ADDRESS_FAMILIES, STREAMS_CARRY_HANDLES, caller, connect, limit_resending, listen, stream,
     stream_pair, unguessable_name, wait_for, without_first,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
     ERROR_COMMITMENT_LIMIT, ERROR_INTERNAL_ERROR, ERROR_NO_SYSTEM_RESOURCES,
-    ERROR_NOT_ENOUGH_MEMORY, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+    ERROR_NOT_ENOUGH_MEMORY, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Storage::FileSystem::GetFinalPathNameByHandleW;
 use windows_sys::Win32::System::Console::{
@@ -146,6 +146,12 @@ fn passes(error: &io::Error) -> bool {
 /// nothing else.
 pub(crate) fn own_process_handle() -> io::Result<Handle> {
     duplicate(pseudo_self(), Some(PROCESS_SYNCHRONIZE))
+}
+
+/// Whether the process has ended of whose end a handle tells, or it is no such handle.
+pub(crate) fn has_ended(life: HandleRef<'_>) -> bool {
+    // SAFETY: the handle is open.
+    unsafe { WaitForSingleObject(life.as_raw_handle(), 0) != WAIT_TIMEOUT }
 }
 
 /// The file this process was started from, also after it was renamed: the running

@@ -26,7 +26,7 @@ pub(crate) use orphan::{arm_group_death, arm_parent_death};
 pub(crate) use park::{CAN_PARK, park, unpark};
 pub(crate) use poll::Poller;
 pub(super) use process::{collect, cpu_time, own_image, peek, process_handle, send_signal};
-pub(crate) use process::{own_process_handle, resident_bytes};
+pub(crate) use process::{has_ended, own_process_handle, resident_bytes};
 pub(crate) use socket::{ADDRESS_FAMILIES, limit_resending, refuse_handles};
 pub(super) use socket::{
     RECV_HANDLES, SEND, abstract_address, keep_to_ourselves, no_signal, peer, socket_pair,

@@ -1,15 +1,15 @@
 //! Holding on to a process: pidfds, which name it and nobody else.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::sys::RawExit;
-use crate::sys::unix::Handle;
 use crate::sys::unix::wait::{Wait, usage as usage_of};
+use crate::sys::unix::{Handle, wait_for};
+use crate::sys::{READ, RawExit};
 
 /// What this process runs, even when its file has been replaced or deleted.
 #[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
@@ -32,6 +32,19 @@ pub(in crate::sys::unix) fn send_signal(_pid: Pid, handle: &OwnedFd, signal: Sig
 /// hold: it works across pid namespaces, where the pid itself would not.
 pub(crate) fn own_process_handle() -> io::Result<Handle> {
     process_handle(rustix::process::getpid())
+}
+
+/// Whether the process has ended of whose end a handle tells, or it is no such handle: nothing else is asked, since whoever
+/// serves it could take his time.
+pub(crate) fn has_ended(life: BorrowedFd<'_>) -> bool {
+    // SAFETY: a plain call; no signal is sent, and there is nothing to be said about it.
+    let known = unsafe {
+        let nothing = std::ptr::null::<libc::siginfo_t>();
+        libc::syscall(libc::SYS_pidfd_send_signal, life.as_raw_fd(), 0, nothing, 0)
+    };
+    let exists = known == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
+    // It does until it is collected.
+    !exists || wait_for(life, READ, Some(Instant::now())).unwrap_or(true)
 }
 
 /// CPU time of a child that is not reaped.

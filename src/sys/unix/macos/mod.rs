@@ -21,7 +21,7 @@ pub(in crate::sys) use memory::{
 pub(super) use memory::{check_memory_file, memory_file};
 pub(crate) use names::{Name, remove_name, sweep_names};
 pub(in crate::sys) use names::{create_named, open_named};
-pub(crate) use orphan::{arm_group_death, arm_parent_death, own_process_handle};
+pub(crate) use orphan::{arm_group_death, arm_parent_death, has_ended, own_process_handle};
 pub(crate) use poll::Poller;
 pub(crate) use process::resident_bytes;
 pub(super) use process::{collect, cpu_time, own_image, peek, process_handle, send_signal};

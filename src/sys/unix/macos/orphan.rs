@@ -1,11 +1,13 @@
 //! How a child learns that its parent has ended: by a pipe that only the parent holds.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::socket::keep_to_ourselves;
-use crate::sys::unix::Handle;
+use crate::sys::READ;
+use crate::sys::unix::{Handle, is_token, wait_for};
 
 /// Nothing to do: the kernel has no such signal, and the watchdog alone ends a
 /// worker. One that is stopped ends when it is continued.
@@ -36,4 +38,9 @@ pub(crate) fn own_process_handle() -> io::Result<Handle> {
         }
     };
     reader.try_clone()
+}
+
+/// Whether the process has ended of whose end a handle tells, or it is no such handle.
+pub(crate) fn has_ended(life: BorrowedFd<'_>) -> bool {
+    !is_token(life) || wait_for(life, READ, Some(Instant::now())).unwrap_or(true)
 }
