@@ -4,12 +4,13 @@ use std::io;
 use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle};
 use std::ptr::{NonNull, null, null_mut};
 
-use windows_sys::Win32::Foundation::{DuplicateHandle, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::{DuplicateHandle, ERROR_FILE_INVALID, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::System::Memory::{
-    CreateFileMappingW, FILE_MAP, FILE_MAP_READ, FILE_MAP_WRITE, MEMORY_BASIC_INFORMATION,
-    MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile, PAGE_READWRITE, UnmapViewOfFile, VirtualQuery,
+    CreateFileMappingW, FILE_MAP, FILE_MAP_READ, FILE_MAP_WRITE, MEM_COMMIT, MEM_MAPPED,
+    MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile, PAGE_READONLY,
+    PAGE_READWRITE, UnmapViewOfFile, VirtualQuery,
 };
-
+use windows_sys::Win32::System::ProcessStatus::K32GetMappedFileNameW;
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 
 use super::HandleRef;
@@ -62,15 +63,7 @@ impl Mapping {
     pub(in crate::sys) fn whole(section: HandleRef<'_>) -> io::Result<Self> {
         // Of length zero is what is all of it.
         let mut mapping = Self::map(section, 0, FILE_MAP_READ | FILE_MAP_WRITE)?;
-        // SAFETY: a structure of numbers and pointers, for which zeroes are a value.
-        let mut region: MEMORY_BASIC_INFORMATION = unsafe { std::mem::zeroed() };
-        let size = size_of_val(&region);
-        // SAFETY: the address is mapped, the structure as long as is said.
-        let got = unsafe { VirtualQuery(mapping.start.as_ptr().cast(), &mut region, size) };
-        if got == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        mapping.len = region.RegionSize;
+        mapping.len = region(mapping.start.as_ptr())?.RegionSize;
         Ok(mapping)
     }
 
@@ -82,7 +75,52 @@ impl Mapping {
         // SAFETY: a fresh mapping at an address of the system's choice.
         let view = unsafe { MapViewOfFile(section.as_raw_handle(), access, 0, 0, len) };
         let start = NonNull::new(view.Value.cast::<u8>()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Mapping { start, len })
+        let mapping = Mapping { start, len };
+        mapping.check(access)?;
+        Ok(mapping)
+    }
+
+    /// Sees to it that no access to it can fail: of a section that another process made, pages may be
+    /// there and not be committed, or have to be read from a file.
+    fn check(&self, access: FILE_MAP) -> io::Result<()> {
+        let refused = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        let mut at = 0;
+        loop {
+            let region = region(self.start.as_ptr().wrapping_add(at))?;
+            let readable = access & FILE_MAP_WRITE == 0 && region.Protect == PAGE_READONLY;
+            let usable = readable || region.Protect == PAGE_READWRITE;
+            if region.State != MEM_COMMIT || region.Type != MEM_MAPPED || !usable {
+                return refused("the memory is not all there");
+            }
+            // What is committed stays so for as long as it is mapped.
+            at += region.RegionSize;
+            if at >= self.len {
+                break;
+            }
+        }
+        let mut name = [0; 2];
+        let start = self.start.as_ptr().cast();
+        // SAFETY: the address is mapped, the buffer as long as is said.
+        let len = unsafe {
+            K32GetMappedFileNameW(GetCurrentProcess(), start, name.as_mut_ptr(), name.len() as u32)
+        };
+        // Of a file there is a name, or no room for it.
+        let error = io::Error::last_os_error().raw_os_error();
+        if len > 0 || error != Some(ERROR_FILE_INVALID as i32) {
+            return refused("the memory is that of a file");
+        }
+        Ok(())
+    }
+}
+
+/// What is known of the pages from an address in a mapping on.
+fn region(at: *const u8) -> io::Result<MEMORY_BASIC_INFORMATION> {
+    // SAFETY: a structure of numbers and pointers, for which zeroes are a value.
+    let mut region: MEMORY_BASIC_INFORMATION = unsafe { std::mem::zeroed() };
+    // SAFETY: whatever is at the address, it is only asked about; the structure is as long as is said.
+    match unsafe { VirtualQuery(at.cast(), &mut region, size_of_val(&region)) } {
+        0 => Err(io::Error::last_os_error()),
+        _ => Ok(region),
     }
 }
 
@@ -129,7 +167,7 @@ pub(in crate::sys) fn seal(
     owned(read_only)
 }
 
-/// Whoever gave it may still write it; what is shorter is refused when it is mapped.
+/// Whoever gave it may still write it; what is shorter, or not all there, is refused when it is mapped.
 #[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 pub(in crate::sys) fn opens_as_is(_: HandleRef<'_>, _: usize) -> io::Result<bool> {
     Ok(false)
@@ -143,7 +181,7 @@ pub(in crate::sys) fn keep_to_write(
     seal(section, read_only)
 }
 
-/// What is shorter is refused when it is mapped; all of it is always there.
+/// What is shorter, or not all there, is refused when it is mapped.
 #[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 pub(in crate::sys) fn check_lent(_: HandleRef<'_>, _: usize) -> io::Result<()> {
     Ok(())
@@ -160,11 +198,38 @@ impl Drop for Mapping {
 
 #[cfg(test)]
 mod tests {
+    use windows_sys::Win32::Foundation::HANDLE;
+    use windows_sys::Win32::System::Memory::SEC_RESERVE;
+
     use super::*;
 
     #[test]
     fn a_block_that_is_shorter_is_refused() {
         let (_mapping, section) = Mapping::create("test", 4096).unwrap();
         assert!(Mapping::open(section.as_handle(), 8 * 4096).is_err());
+    }
+
+    fn made(file: HANDLE, protect: u32, len: u32) -> OwnedHandle {
+        // SAFETY: no pointers are given; the handle is open, or none.
+        owned(unsafe { CreateFileMappingW(file, null(), protect, 0, len, null()) }).unwrap()
+    }
+
+    #[test]
+    fn a_block_that_is_not_all_there_is_refused() {
+        let section = made(INVALID_HANDLE_VALUE, PAGE_READWRITE | SEC_RESERVE, 8 * 4096);
+        assert!(Mapping::open(section.as_handle(), 8 * 4096).is_err());
+        assert!(Mapping::read_only(section.as_handle(), 8 * 4096).is_err());
+        assert!(Mapping::whole(section.as_handle()).is_err());
+    }
+
+    #[test]
+    fn a_block_of_a_file_is_refused() {
+        let path = std::env::temp_dir().join(format!("procpool-shm-{}", std::process::id()));
+        std::fs::write(&path, [0; 4096]).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        let section = made(file.as_raw_handle(), PAGE_READONLY, 4096);
+        assert!(Mapping::read_only(section.as_handle(), 4096).is_err());
+        drop((section, file));
+        std::fs::remove_file(&path).unwrap();
     }
 }
