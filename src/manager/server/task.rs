@@ -47,9 +47,7 @@ pub(super) fn compute(
     head.extend_from_slice(rest);
     let received = call.args.with_head(head);
     let done = without_objects(|| catch(|| run_body(run, received)));
-    let result = done
-        .unwrap_or_else(|panic| Err(task::Fault::Panicked(panic)))
-        .map_err(failed)?;
+    let result = done.unwrap_or_else(|panic| Err(task::Fault::Panicked(panic))).map_err(failed)?;
     if !result.attached().is_empty() || !result.blobs().is_empty() {
         return Err(Fault::Encode(NOT_KEPT.to_owned()));
     }
