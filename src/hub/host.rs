@@ -494,6 +494,9 @@ mod tests {
     fn what_is_released_while_somebody_looks_does_not_stay() {
         let (host, name, gone) = (host().unwrap(), random_name(), Arc::default());
         host.create(name, Box::new(Quiet(Arc::clone(&gone))));
+        // One that it was given, and none of its own any more.
+        host.with(|state| state.server.grant(name.id, OWNER));
+        host.release(name.id);
         host.with(|_| {
             drop(OwnerHold(name.id));
             assert!(!gone.load(Ordering::Relaxed));
