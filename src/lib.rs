@@ -110,8 +110,8 @@
 //! [`Process`] it is too late for that, and setting one fails.
 //!
 //! The pool tells by events of its own, with the same fields, of workers at `DEBUG`, of
-//! calls at `TRACE`, and at `WARN` of what went wrong and no caller hears of; a [`Process`] at
-//! `INFO` of its begin and its end.
+//! calls at `TRACE`, and at `WARN` of what went wrong and no caller hears of; a [`Process`] itself at
+//! `INFO` of its begin and of its end, if it comes to that; how it ended its parent tells at `DEBUG`.
 //!
 //! # Platform
 //!

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use kit::Gate;
 use procpool::manager::{AuthKey, CallFailure, ConnectOptions, PoolProxy, Rights, ServeOptions};
 use procpool::{DictProxy, ListProxy, Manager, ManagerError, ManagerHandle, Process, Queue};
+use serde::{Deserialize, Serialize};
 
 procpool::test_hook!();
 
@@ -317,6 +318,69 @@ fn a_stranger_has_run_what_it_may() {
         denied(dict.compute("a", add, 1).await.unwrap_err());
         denied(pool.terminate().await.unwrap_err());
         assert_eq!(dict.get("a").await.unwrap(), Some(2));
+        manager.shutdown().await.unwrap();
+    });
+}
+
+/// In the manager, for as long as the gate is shut.
+#[procpool::task]
+fn at_the_gate(there: Option<u64>, gate: String) -> Option<u64> {
+    kit::stay(&gate, "here");
+    there
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Slow {
+    n: u64,
+}
+
+#[procpool::shared]
+impl Slow {
+    fn stay(&self, gate: String) -> u64 {
+        kit::stay(&gate, "here");
+        self.n
+    }
+
+    fn get(&self) -> u64 {
+        self.n
+    }
+}
+
+/// What takes long keeps nobody waiting who wants something else, neither here nor in other processes, nor a program's own
+/// runtime that serves the manager.
+#[test]
+fn what_takes_long_is_in_nobodys_way() {
+    async fn check(manager: &Manager) {
+        let gate = Gate::new("slow");
+        let dict = manager.dict([("a".to_owned(), 1u64), ("b".to_owned(), 2)]).await.unwrap();
+        let slow = manager.create(Slow { n: 3 }).await.unwrap();
+        let long = async {
+            tokio::join!(
+                dict.compute("a", at_the_gate, gate.path()),
+                slow.stay(gate.path()),
+                slow.stay(gate.path()),
+            )
+        };
+        let meanwhile = async {
+            gate.arrived(3).await;
+            assert_eq!(dict.get("a").await.unwrap(), Some(1));
+            assert_eq!(dict.compute("b", add, 1).await.unwrap(), Some(3));
+            assert_eq!(slow.get().await.unwrap(), 3);
+            let mut child = Process::spawn(count_up(dict.clone(), 5)).await.unwrap();
+            child.output().await.unwrap();
+            gate.open();
+        };
+        let (long, ()) = tokio::join!(long, meanwhile);
+        assert_eq!((long.0.unwrap(), long.1.unwrap(), long.2.unwrap()), (Some(1), 3, 3));
+    }
+    common::run(|| async {
+        let manager = Manager::builder().worker_threads(1).start().await.unwrap();
+        check(&manager).await;
+        manager.shutdown().await.unwrap();
+    });
+    common::run_current_thread(|| async {
+        let manager = Manager::local().await.unwrap();
+        check(&manager).await;
         manager.shutdown().await.unwrap();
     });
 }

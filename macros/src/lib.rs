@@ -177,11 +177,12 @@ pub fn task_fn(input: TokenStream) -> TokenStream {
 /// (`Request<R>`), and as `blocking_…`, for a thread that may wait. The result `R` may be a `Result`; what goes wrong on
 /// the way is a `ManagerError` around it.
 ///
-/// * `&self`: runs beside other such methods.
+/// * `&self`: runs beside other such methods. One that takes long, or was not run before, has a thread for itself (at most 64
+///   in a manager do, with [tasks](macro@task) that change values); one that is quick runs where it is asked for.
 /// * `&mut self`: runs alone. Whoever may only look at objects of the manager cannot call it.
 /// * `async fn`, with either: a task of the manager's runtime, so it may wait. Its future is dropped, at the await it
 ///   is at, when whoever called it drops the request or ends. Other methods run to the end in any case, once they have
-///   begun; they keep a thread of the manager, so long work is for an async method that hands it to `spawn_blocking`.
+///   begun.
 /// * no receiver, and `Self` as the result: a constructor. It runs in the manager, and in the proxy it
 ///   takes the manager before its own parameters. A type that is `Serialize + DeserializeOwned` is also made by
 ///   value, with `ManagerHandle::create`.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 ///
 /// let key = AuthKey::new("correct horse battery staple");
 /// assert_eq!(format!("{key:?}"), "AuthKey(28 bytes)");
-/// assert_ne!(AuthKey::random(), AuthKey::random());
+/// let key = AuthKey::random();
+/// assert_eq!(AuthKey::new(key.as_bytes()), key);
 /// ```
 #[doc(alias = "authkey")]
 #[derive(Clone, PartialEq, Eq)]
@@ -37,7 +38,9 @@ impl AuthKey {
         AuthKey(bytes.into())
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// Its bytes, for a place where the other program finds them and nobody else can read.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }

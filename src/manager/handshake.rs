@@ -88,7 +88,7 @@ struct Transcript<'a> {
 
 impl Transcript<'_> {
     fn mac(&self, key: &AuthKey, role: &[u8]) -> Option<Hmac<Sha256>> {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key.bytes()).ok()?;
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key.as_bytes()).ok()?;
         // Each part with its length, so that none runs into the next.
         let parts = [
             b"procpool manager 1".as_slice(),

@@ -59,7 +59,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`Insecure`](ManagerError::Insecure) if other machines can reach the address, and there is no TLS;
-    /// [`Authentication`](ManagerError::Authentication) if a key is empty or too short;
+    /// [`Authentication`](ManagerError::Authentication) if a key is empty, or with TLS and no certificates shorter than 16 bytes;
     /// [`Start`](ManagerError::Start) if no client is named, or two alike; [`Tls`](ManagerError::Tls) if certificates are of
     /// no use; [`Unsupported`](ManagerError::Unsupported) for TLS without the feature `tls`;
     /// [`BadAddress`](ManagerError::BadAddress); the system's, if it cannot listen.

@@ -428,10 +428,8 @@ impl<'a> Parts<'a> {
         self.head.0
     }
 
-    /// The same with another head.
-    pub(super) fn with_head(&self, head: Vec<u8>) -> Received {
-        let blobs = self.blobs.iter().map(|blob| blob.0.to_vec()).collect();
-        Received::from_parts(head, blobs)
+    pub(super) fn blobs(&self) -> Vec<Vec<u8>> {
+        self.blobs.iter().map(|blob| blob.0.to_vec()).collect()
     }
 
     pub(super) fn payload(&self) -> Payload {
@@ -448,7 +446,7 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn received(&self) -> Received {
-        self.with_head(self.head.0.to_vec())
+        Received::from_parts(self.head.0.to_vec(), self.blobs())
     }
 }
 

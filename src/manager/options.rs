@@ -78,7 +78,7 @@ pub(super) struct ServedClient {
 
 /// Who may use a manager that is [served](super::Manager::serve), and how.
 ///
-/// A key alone is one client, with an empty name and all rights.
+/// A key alone is one client, with an empty name and [`Rights::all`], which has no tasks run.
 ///
 /// # Examples
 /// ```
@@ -154,7 +154,7 @@ impl ServeOptions {
             }
             check_key(name, &client.key, self.tls.as_ref())?;
             // Any certificate is one for an empty name.
-            if client.key.bytes().is_empty() && name.is_empty() && self.clients.len() > 1 {
+            if client.key.as_bytes().is_empty() && name.is_empty() && self.clients.len() > 1 {
                 return wrong("of several clients, one without a key needs a name".to_owned());
             }
         }
@@ -166,7 +166,7 @@ impl ServeOptions {
 pub(super) fn check_key(name: &str, key: &AuthKey, tls: Option<&Tls>) -> Result<(), ManagerError> {
     /// Fewer can be tried out.
     const ENOUGH: usize = 16;
-    let reason = match (tls, key.bytes().len()) {
+    let reason = match (tls, key.as_bytes().len()) {
         (Some(tls), _) if tls.is_mutual() => return Ok(()),
         (Some(_), n) if n < ENOUGH => {
             format!("its key needs {ENOUGH} bytes, where there are no certificates")

@@ -117,7 +117,7 @@ impl ManagerBuilder {
         let initializer = self.initializer.map(CallParts::of).transpose();
         let start = Start {
             initializer: initializer.map_err(|reason| ManagerError::Encode { reason })?,
-            key: key.bytes().to_vec(),
+            key: key.as_bytes().to_vec(),
             workers: self.workers.unwrap_or_else(crate::usable_cpu_count),
         };
         let process = Process::builder(run(start, sender)).name(self.name).daemon(true);
@@ -190,6 +190,8 @@ fn serve_here(start: Start, mut tell: PipeSender<Address>) {
             tokio::spawn(serve(Store::new(), entrance, gate)).await.unwrap_or_default();
         }
     });
+    // Methods that go on are not waited for.
+    runtime.shutdown_background();
 }
 
 impl Manager {
@@ -248,7 +250,7 @@ impl Manager {
     /// Ends it: what it was asked before is answered first. A process that has not ended a second later is killed.
     ///
     /// # Errors
-    /// [`Start`](ManagerError::Start) if its process had died already.
+    /// [`Died`](ManagerError::Died) if its process had died already.
     ///
     /// # Cancel safety
     /// Dropped, it ends all the same.
@@ -258,7 +260,7 @@ impl Manager {
             Server::Process(process) => {
                 let ended = tokio::time::timeout(PATIENCE, process.output()).await;
                 match ended {
-                    Ok(ended) => Ok(ended?),
+                    Ok(ended) => ended.map_err(|e| ManagerError::died(e.to_string())),
                     Err(_) => {
                         process.handle().kill();
                         let _ = process.output().await;

@@ -24,6 +24,9 @@ pub struct Rights {
     tasks: Option<Arc<[String]>>,
 }
 
+/// Characters of a name that is not known.
+const MAX_NAME: usize = 256;
+
 impl Rights {
     /// Everything, also to end the manager; but to have [tasks](Self::tasks) run.
     #[must_use]
@@ -81,7 +84,12 @@ impl Rights {
 
     pub(super) fn check_task(&self, name: &str) -> Result<(), Fault> {
         let known = self.tasks.as_ref().is_none_or(|tasks| tasks.iter().any(|one| one == name));
-        self.check(known, "have that task run")
+        // It is another's word, and goes back to it.
+        let name: String = name.chars().take(MAX_NAME).collect();
+        self.check(
+            known,
+            &format!("have the task `{name}` run, which its `Rights::tasks` do not name"),
+        )
     }
 
     pub(super) fn check_pools(&self) -> Result<(), Fault> {

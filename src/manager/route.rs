@@ -26,7 +26,7 @@ mod secret {
     use super::AuthKey;
 
     pub(super) fn serialize<S: Serializer>(key: &AuthKey, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(key.bytes())
+        to.serialize_bytes(key.as_bytes())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<AuthKey, D::Error> {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::args::{Args, Encoded, Output, OwnedArgs};
+use super::cost::Cost;
 use super::fault::Fault;
 
 /// Runs one call: decodes the arguments, runs the body, encodes the result.
@@ -40,6 +41,8 @@ pub struct Entry {
     pub(crate) location: &'static str,
     pub(crate) signature: &'static str,
     pub(crate) body: Body,
+    /// In this process, where it is not run as a worker runs it.
+    pub(crate) cost: Cost,
     id: AtomicU32,
 }
 
@@ -55,6 +58,7 @@ impl Entry {
             location,
             signature,
             body: Body::Blocking(body),
+            cost: Cost::unknown(),
             id: AtomicU32::new(UNREGISTERED),
         }
     }
@@ -70,6 +74,7 @@ impl Entry {
             location,
             signature,
             body: Body::Async(body),
+            cost: Cost::unknown(),
             id: AtomicU32::new(UNREGISTERED),
         }
     }

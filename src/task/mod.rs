@@ -7,6 +7,7 @@ mod args;
 mod args_encoder;
 mod call;
 mod context;
+mod cost;
 mod entry;
 mod exit_code;
 mod fault;
@@ -22,7 +23,8 @@ pub use call::{Async, AsyncTask, Blocking, Call, CallEncoder, IntoCall, Task, Ta
 pub(crate) use call::{CallParts, EncodeFailure, run_body};
 pub use context::{Context, context, report_progress, try_context};
 pub(crate) use context::{Current, Services, current_call, depth, provide_services, with_current};
-pub(crate) use entry::Body;
+pub(crate) use cost::Cost;
+pub(crate) use entry::{BlockingFn, Body};
 pub use entry::{BoxFuture, Entry, Registration};
 pub use exit_code::ExitCode;
 pub(crate) use exit_code::exit_code;

@@ -253,9 +253,9 @@ where
         /// Has a task change what is at a key, in the manager: it is told what is there (`None` is nothing), and what it gives
         /// is there from now on. What that is.
         ///
-        /// Unlike [`modify`](Self::modify), nothing but `with` is sent. The task must be quick, since others wait, and it may be run
-        /// several times, if others change the key meanwhile; only the last one counts. It has two parameters; the values have no
-        /// proxies in them.
+        /// Unlike [`modify`](Self::modify), nothing but `with` is sent. The task is a
+        /// `fn(Option<V>, A) -> Option<V>`, with no proxies in its values. It may be run several times, if others change the key
+        /// meanwhile: only the last one counts. One that takes long keeps no others waiting.
         ///
         /// # Errors
         /// [`Panicked`](ManagerError::Panicked) if the task does: then nothing is changed.
@@ -292,7 +292,7 @@ where
                 let call = task_call(call.entry, &args)?;
                 Ok((op(&DictOp::Compute(key.raw(), call))?, Vec::new()))
             };
-            self.core.request(asked, Source::maybe)
+            self.core.request(asked, Source::maybe).watching()
         }
     }
 

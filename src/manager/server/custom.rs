@@ -10,18 +10,30 @@ use tokio::sync::RwLock;
 
 use super::object::{Outcome, Reply, Served, parse, reply};
 use super::session::Session;
+use super::user::Threads;
 use super::value::Hold;
 use crate::manager::core::NOT_KEPT;
 use crate::manager::fault::Fault;
 use crate::manager::op::{BY_VALUE, OwnInit, OwnOp, Parts};
 use crate::manager::shared::{Body, Done, Running, Shared};
-use crate::task::{self, OwnedArgs, catch};
+use crate::task::{self, Cost, OwnedArgs, catch};
 use crate::wire::DecodeLimits;
 
 /// Methods that only look run side by side, one that changes it runs alone.
 struct Custom<T> {
     value: Arc<RwLock<Kept<T>>>,
+    /// Of its methods.
+    costs: Box<[Cost]>,
     _hold: Hold,
+}
+
+/// That of one of them.
+struct CostOf<T>(Arc<Custom<T>>, usize);
+
+impl<T> AsRef<Cost> for CostOf<T> {
+    fn as_ref(&self) -> &Cost {
+        &self.0.costs[self.1]
+    }
 }
 
 /// The user's value. Whoever lets go of it last may be a connection, which does not end by a panic in its `drop`.
@@ -67,7 +79,8 @@ pub(in crate::manager) fn make<T: Shared>(
         (maker.body)(args)
     };
     let value = made.map_err(failed)?;
-    Ok(Arc::new(Custom { value: Arc::new(RwLock::new(Kept(Some(value)))), _hold: hold }))
+    let costs = T::METHODS.iter().map(|_| Cost::unknown()).collect();
+    Ok(Arc::new(Custom { value: Arc::new(RwLock::new(Kept(Some(value)))), costs, _hold: hold }))
 }
 
 fn arguments(parts: &Parts<'_>) -> OwnedArgs {
@@ -130,35 +143,34 @@ impl<G: Send + 'static> Turn<G> {
             Turn::Later(turn) => turn.await,
         }
     }
-
-    /// At once, if it has come.
-    fn run(self, f: impl FnOnce(G) -> Reply + Send + 'static) -> Outcome {
-        match self {
-            Turn::Here(guard) => f(guard).into(),
-            Turn::Later(turn) => Outcome::later(async move { f(turn.await) }),
-        }
-    }
 }
 
 impl<T: Shared> Custom<T> {
-    fn run(&self, session: &Session, op: &OwnOp<'_>) -> Result<Outcome, Fault> {
-        let method = T::METHODS.iter().find(|method| method.id == op.method);
-        let method = method.ok_or_else(|| unknown::<T>("method"))?;
+    fn run(self: Arc<Self>, session: &Session, op: &OwnOp<'_>) -> Result<Outcome, Fault> {
+        let at = T::METHODS.iter().position(|method| method.id == op.method);
+        let at = at.ok_or_else(|| unknown::<T>("method"))?;
+        let method = &T::METHODS[at];
         if matches!(method.body, Body::Writes(_) | Body::WritesAsync(_)) {
             session.check_write()?;
         }
         // Counted as long as it waits: a client may have many that do.
         let held = session.account.hold(op.args.len() as u64)?;
         let (value, args) = (self.value.clone(), arguments(&op.args));
+        let threads = session.store.threads.clone();
+        let cost = CostOf(self, at);
         Ok(match method.body {
-            Body::Reads(body) => Turn::of(value.read_owned()).run(move |value| {
-                let _held = held;
-                run(|| body(&value, args))
-            }),
-            Body::Writes(body) => Turn::of(value.write_owned()).run(move |mut value| {
-                let _held = held;
-                run(|| body(&mut value, args))
-            }),
+            Body::Reads(body) => {
+                take_turn(Turn::of(value.read_owned()), threads, cost, move |value| {
+                    let _held = held;
+                    run(|| body(&value, args))
+                })
+            }
+            Body::Writes(body) => {
+                take_turn(Turn::of(value.write_owned()), threads, cost, move |mut value| {
+                    let _held = held;
+                    run(|| body(&mut value, args))
+                })
+            }
             Body::ReadsAsync(body) => {
                 let turn = Turn::of(value.read_owned());
                 Outcome::later(async move {
@@ -176,6 +188,22 @@ impl<T: Shared> Custom<T> {
                 })
             }
         })
+    }
+}
+
+/// Runs a method that does not wait when its turn has come; at once, if that is now and it is quick.
+fn take_turn<T: Shared, G: Send + 'static>(
+    turn: Turn<G>,
+    threads: Threads,
+    cost: CostOf<T>,
+    body: impl FnOnce(G) -> Reply + Send + 'static,
+) -> Outcome {
+    match turn {
+        Turn::Here(guard) if cost.as_ref().is_quick() => cost.as_ref().of(|| body(guard)).into(),
+        turn => Outcome::later(async move {
+            let guard = turn.come().await;
+            threads.run(cost, move || body(guard)).await
+        }),
     }
 }
 

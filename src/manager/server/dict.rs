@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::object::{Outcome, Reply, Served, parse, reply};
 use super::session::Session;
 use super::table::Table;
-use super::task;
+use super::task::Change;
 use super::value::Value;
 use crate::manager::fault::Fault;
-use crate::manager::op::{Cell, DictOp, Kind, Raw};
+use crate::manager::op::{Cell, DictOp, Kind, Raw, TaskCall};
 
 pub(super) struct Dict {
     kind: Kind,
@@ -27,11 +27,65 @@ impl Dict {
 
 impl Served for Dict {
     fn call(self: Arc<Self>, session: &Arc<Session>, op: &[u8]) -> Outcome {
-        parse(op).and_then(|op| self.run(session, op)).into()
+        match parse(op) {
+            Ok(DictOp::Compute(key, call)) => {
+                self.compute(session, key, &call).unwrap_or_else(|fault| Reply::Err(fault).into())
+            }
+            Ok(op) => self.run(session, op).into(),
+            Err(fault) => Reply::Err(fault).into(),
+        }
     }
 }
 
 impl Dict {
+    /// Has a task change what is at a key.
+    fn compute(
+        self: Arc<Self>,
+        session: &Arc<Session>,
+        key: Raw<'_>,
+        call: &TaskCall<'_>,
+    ) -> Result<Outcome, Fault> {
+        session.check_write()?;
+        let change = Change::of(session, call)?;
+        // Counted as long as it waits.
+        let held = session.account.hold((key.0.len() + call.args.len()) as u64)?;
+        let (entry, threads) = (change.entry, session.store.threads.clone());
+        let (key, session) = (key.0.to_vec(), session.clone());
+        let body = move || {
+            let _held = held;
+            self.change_by(&session, &key, &change)
+        };
+        if entry.cost.is_quick() {
+            return Ok(entry.cost.of(body).into());
+        }
+        Ok(Outcome::later(threads.run(entry, body)))
+    }
+
+    /// Anew, if another has changed it meanwhile: the task is run without the lock.
+    fn change_by(&self, session: &Arc<Session>, key: &[u8], change: &Change) -> Reply {
+        loop {
+            let old = self.table.shard(key).get(key).cloned();
+            let new = change.of_value(old.as_ref())?;
+            let new = new
+                .map(|bytes| session.take_at(key, &Cell { bytes: Raw(&bytes), refs: Vec::new() }));
+            let new = new.transpose()?;
+            let mut shard = self.table.shard(key);
+            let is_same = match (shard.get(key), &old) {
+                (Some(there), Some(old)) => there.is(old),
+                (there, old) => there.is_none() && old.is_none(),
+            };
+            if is_same {
+                let gone = match &new {
+                    Some(new) => self.table.insert(&mut shard, key, new.clone()),
+                    None => shard.remove(key),
+                };
+                drop(shard);
+                drop(gone);
+                return session.one(new.as_ref());
+            }
+        }
+    }
+
     fn run(&self, session: &Arc<Session>, op: DictOp<'_>) -> Reply {
         use DictOp as O;
         match op {
@@ -144,32 +198,6 @@ impl Dict {
                 drop(shard);
                 drop(gone);
                 reply(&true)
-            }
-            O::Compute(key, call) => {
-                let entry = task::find(session, &call)?;
-                // Anew, if another has changed it meanwhile: the task is run without the lock.
-                loop {
-                    let old = self.table.shard(key.0).get(key.0).cloned();
-                    let new = task::compute(entry, old.as_ref(), &call)?;
-                    let new = new.map(|bytes| {
-                        session.take_at(key.0, &Cell { bytes: Raw(&bytes), refs: Vec::new() })
-                    });
-                    let new = new.transpose()?;
-                    let mut shard = self.table.shard(key.0);
-                    let is_same = match (shard.get(key.0), &old) {
-                        (Some(there), Some(old)) => there.is(old),
-                        (there, old) => there.is_none() && old.is_none(),
-                    };
-                    if is_same {
-                        let gone = match &new {
-                            Some(new) => self.table.insert(&mut shard, key.0, new.clone()),
-                            None => shard.remove(key.0),
-                        };
-                        drop(shard);
-                        drop(gone);
-                        return session.one(new.as_ref());
-                    }
-                }
             }
             _ => Err(Fault::Malformed("it is no change".to_owned())),
         }

@@ -266,6 +266,9 @@ fn client() -> ClientAccount {
 
 #[test]
 fn whatever_is_asked_is_answered() {
+    // On its threads tasks are run.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut answered = 0;
     for _ in 0..40 {
@@ -315,6 +318,8 @@ fn whatever_is_asked_is_answered() {
 /// Once its session is over a client has nothing there, whatever it has done, but for what has a name or refers to itself.
 #[test]
 fn a_session_leaves_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
     let store = Store::new();
     let client = client();
     let session = Session::new(&store, client.clone()).unwrap();

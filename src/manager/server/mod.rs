@@ -24,6 +24,7 @@ mod single;
 mod store;
 mod table;
 mod task;
+mod user;
 mod value;
 
 use std::sync::Arc;

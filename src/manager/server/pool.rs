@@ -81,7 +81,14 @@ impl Pool {
             }),
             PoolOp::Join => Outcome::later(async move {
                 let joined = there(up).await?.join().await;
-                joined.map_err(|error| failed(&error))?;
+                joined.map_err(|error| match error.kind() {
+                    ErrorKind::InvalidOption { .. } => Fault::Call {
+                        failure: CallFailure::Other,
+                        is_safe_to_retry: true,
+                        reason: "the pool is open: close it first".to_owned(),
+                    },
+                    _ => failed(&error),
+                })?;
                 reply(&())
             }),
         })

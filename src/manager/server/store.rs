@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::object::Served;
 use super::session::Session;
+use super::user::Threads;
 use crate::manager::fault::Fault;
 use crate::manager::op::{Kind, Ref, Stats};
 use crate::sys::lock;
@@ -122,6 +123,8 @@ pub(in crate::manager) struct Store {
     next: AtomicU64,
     pub(super) connections: AtomicU64,
     pub(super) requests: AtomicU64,
+    /// On which the user's code runs.
+    pub(super) threads: Threads,
     /// Set when the manager ends.
     ending: watch::Sender<bool>,
 }
@@ -137,6 +140,7 @@ impl Store {
             next: AtomicU64::new(1),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            threads: Threads::new(),
             ending: watch::Sender::new(false),
         })
     }
