@@ -218,6 +218,11 @@ fn why_a_call_failed_is_said() {
         let none = manager.pool(100_000).await.unwrap();
         let (_, _, reason) = how(none.workers().await.unwrap_err());
         assert!(reason.contains("100000"), "{reason}");
+        // One that never came up can be ended all the same.
+        none.close().await.unwrap();
+        none.join().await.unwrap();
+        let (failure, ..) = how(none.run(square(3)).await.unwrap_err());
+        assert_eq!(failure, CallFailure::Closed);
         manager.shutdown().await.unwrap();
     });
 }

@@ -13,7 +13,7 @@ use tokio::runtime;
 
 use super::unix_end::{End, current};
 use crate::link::pace::Pace;
-use crate::sys::{self, AddressFamily, Caller, FileIdentity, Interest};
+use crate::sys::{self, AddressFamily, Caller, FileIdentity, Interest, PrivateDirectory};
 
 #[derive(Debug)]
 pub(crate) struct Acceptor {
@@ -21,7 +21,8 @@ pub(crate) struct Acceptor {
     registered: Option<(UnixListener, runtime::Id)>,
     /// What is removed at the end.
     file: Option<(PathBuf, FileIdentity)>,
-    directory: Option<PathBuf>,
+    /// And after it.
+    _directory: Option<PrivateDirectory>,
 }
 
 impl Acceptor {
@@ -29,7 +30,7 @@ impl Acceptor {
     /// when they have connected.
     pub(crate) fn bind(family: AddressFamily, name: &OsStr, _everybody: bool) -> io::Result<Self> {
         let listener = sys::listen(family, name)?;
-        let mut acceptor = Acceptor { listener, registered: None, file: None, directory: None };
+        let mut acceptor = Acceptor { listener, registered: None, file: None, _directory: None };
         if family == AddressFamily::Path {
             let path = std::path::absolute(name)?;
             acceptor.file = Some((path.clone(), sys::file_identity(&path)?));
@@ -40,17 +41,10 @@ impl Acceptor {
     /// Listens at an address of its own, which is returned.
     pub(crate) fn bind_anywhere() -> io::Result<(Self, std::ffi::OsString)> {
         let directory = sys::private_directory()?;
-        let path = directory.join("listener");
-        match Self::bind(AddressFamily::Path, path.as_os_str(), false) {
-            Ok(mut acceptor) => {
-                acceptor.directory = Some(directory);
-                Ok((acceptor, path.into_os_string()))
-            }
-            Err(error) => {
-                let _ = std::fs::remove_dir(directory);
-                Err(error)
-            }
-        }
+        let path = directory.socket();
+        let mut acceptor = Self::bind(AddressFamily::Path, path.as_os_str(), false)?;
+        acceptor._directory = Some(directory);
+        Ok((acceptor, path.into_os_string()))
     }
 
     /// The next end whose other end has been asked for.
@@ -111,9 +105,6 @@ impl Drop for Acceptor {
             && sys::file_identity(path).is_ok_and(|there| there == *identity)
         {
             let _ = std::fs::remove_file(path);
-        }
-        if let Some(directory) = &self.directory {
-            let _ = std::fs::remove_dir(directory);
         }
     }
 }

@@ -255,7 +255,6 @@ fn client() -> ClientAccount {
         bytes: Account::new(MAX_BYTES),
         objects: Arc::new(AtomicU64::new(0)),
         max_objects: MAX_OBJECTS,
-        sent: Arc::default(),
         early: Arc::default(),
         connections: Arc::new(AtomicU64::new(0)),
         max_connections: 1,

@@ -81,7 +81,7 @@ fn make(session: &Session, kind: Kind, init: &[u8]) -> Result<Arc<dyn Served>, F
         Kind::BARRIER => Arc::new(barrier::Barrier::new(parse(init)?)),
         Kind::POOL => {
             session.check_pools()?;
-            Arc::new(pool::Pool::new(parse(init)?))
+            pool::Pool::new(parse(init)?)
         }
         kind if kind.is_own() => {
             // What it is made of counts as long as it is there.

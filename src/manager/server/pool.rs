@@ -1,8 +1,9 @@
 //! A pool of workers, which are processes of the manager's process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::OnceCell;
 
 use super::object::{Outcome, Reply, Served, parse, reply};
 use super::session::Session;
@@ -15,35 +16,45 @@ use crate::pool::ProcessPool;
 use crate::process::{Error, ErrorKind};
 use crate::wire::Received;
 
-/// The pool, once it is up, or why it is not; it ends when nobody has that any more.
-type Up = watch::Receiver<Option<Result<ProcessPool, Error>>>;
-
 pub(super) struct Pool {
-    up: Up,
+    workers: u64,
+    /// Once it is up.
+    pool: OnceCell<ProcessPool>,
+    /// It takes no calls, also if it was never up.
+    closed: AtomicBool,
 }
 
 impl Pool {
     /// One with so many workers; 0 is one for each CPU. It starts by itself.
-    pub(super) fn new(workers: u64) -> Self {
-        let mut builder = ProcessPool::builder();
-        if workers > 0 {
-            // Far too many are refused by the builder.
-            builder = builder.workers(usize::try_from(workers).unwrap_or(usize::MAX));
-        }
-        let (tell, up) = watch::channel(None);
-        tokio::spawn(async move {
-            let built = tokio::select! {
-                built = builder.build() => built,
-                () = tell.closed() => return,
-            };
-            tell.send_replace(Some(built));
-        });
-        Pool { up }
+    pub(super) fn new(workers: u64) -> Arc<Self> {
+        let (pool, closed) = (OnceCell::new(), AtomicBool::new(false));
+        let pool = Arc::new(Pool { workers, pool, closed });
+        // Why it does not come up is of interest to whoever calls: then it is tried again.
+        tokio::spawn(Arc::clone(&pool).up());
+        pool
     }
 
-    fn run(&self, session: &Arc<Session>, op: PoolOp<'_>) -> Result<Outcome, Fault> {
+    /// The pool, which is started if it is not up.
+    async fn up(self: Arc<Self>) -> Result<ProcessPool, Fault> {
+        if self.closed.load(Ordering::Acquire) && self.pool.get().is_none() {
+            return Err(closed());
+        }
+        let mut builder = ProcessPool::builder();
+        if self.workers > 0 {
+            // Far too many are refused by the builder.
+            builder = builder.workers(usize::try_from(self.workers).unwrap_or(usize::MAX));
+        }
+        let built = self.pool.get_or_try_init(|| builder.build()).await;
+        let pool = built.map_err(|error| failed(&error))?;
+        if self.closed.load(Ordering::Acquire) {
+            // Meanwhile.
+            pool.close();
+        }
+        Ok(pool.clone())
+    }
+
+    fn run(self: Arc<Self>, session: &Arc<Session>, op: PoolOp<'_>) -> Result<Outcome, Fault> {
         session.check_write()?;
-        let up = self.up.clone();
         Ok(match op {
             PoolOp::Run(calls) => {
                 let bytes = calls.iter().map(|call| call.args.len() as u64).sum();
@@ -55,7 +66,7 @@ impl Pool {
                 });
                 let calls = calls.collect::<Result<Vec<_>, Fault>>()?;
                 Outcome::later(async move {
-                    let pool = there(up).await?;
+                    let pool = self.up().await?;
                     let calls = calls.into_iter();
                     let running: Vec<_> =
                         calls.map(|(entry, args)| pool.run_encoded(entry, args)).collect();
@@ -68,39 +79,40 @@ impl Pool {
                 })
             }
             PoolOp::Workers => Outcome::later(async move {
-                let pool = there(up).await?;
+                let pool = self.up().await?;
                 reply(&(pool.stats().workers as u64))
             }),
-            PoolOp::Close => Outcome::later(async move {
-                there(up).await?.close();
-                reply(&())
-            }),
-            PoolOp::Terminate => Outcome::later(async move {
-                there(up).await?.terminate();
-                reply(&())
-            }),
-            PoolOp::Join => Outcome::later(async move {
-                let joined = there(up).await?.join().await;
-                joined.map_err(|error| match error.kind() {
-                    ErrorKind::InvalidOption { .. } => Fault::Call {
+            PoolOp::Close => {
+                self.closed.store(true, Ordering::Release);
+                self.pool.get().inspect(|pool| pool.close());
+                reply(&()).into()
+            }
+            PoolOp::Terminate => {
+                self.closed.store(true, Ordering::Release);
+                self.pool.get().inspect(|pool| pool.terminate());
+                reply(&()).into()
+            }
+            PoolOp::Join => {
+                if !self.closed.load(Ordering::Acquire) {
+                    return Err(Fault::Call {
                         failure: CallFailure::Other,
                         is_safe_to_retry: true,
                         reason: "the pool is open: close it first".to_owned(),
-                    },
-                    _ => failed(&error),
-                })?;
-                reply(&())
-            }),
+                    });
+                }
+                Outcome::later(async move {
+                    if let Some(pool) = self.pool.get() {
+                        pool.join().await.map_err(|error| failed(&error))?;
+                    }
+                    reply(&())
+                })
+            }
         })
     }
 }
 
-async fn there(mut up: Up) -> Result<ProcessPool, Fault> {
-    match up.wait_for(Option::is_some).await.as_deref() {
-        Ok(Some(Ok(pool))) => Ok(pool.clone()),
-        Ok(Some(Err(error))) => Err(failed(error)),
-        Ok(None) | Err(_) => Err(Fault::Closed),
-    }
+fn closed() -> Fault {
+    failed(&Error::new(ErrorKind::Closed))
 }
 
 fn failed(error: &Error) -> Fault {

@@ -26,8 +26,7 @@ pub(in crate::manager) struct ClientAccount {
     pub(in crate::manager) bytes: Arc<Account>,
     pub(in crate::manager) objects: Arc<AtomicU64>,
     pub(in crate::manager) max_objects: u64,
-    /// Objects on their way that it has sent, and that it was sent too early.
-    pub(in crate::manager) sent: Arc<AtomicU64>,
+    /// Objects that it has asked for before it was said that they are on their way.
     pub(in crate::manager) early: Arc<AtomicU64>,
     pub(in crate::manager) connections: Arc<AtomicU64>,
     pub(in crate::manager) max_connections: u64,
@@ -206,7 +205,7 @@ impl Session {
                 reply(&self.give(&entry))
             }
             ManagerOp::Ticket { id, ticket } => {
-                self.store.send(&held(*id)?, *ticket, (self.id, &self.client.sent))?;
+                self.store.send(&held(*id)?, *ticket, (self.id, &self.client))?;
                 reply(&())
             }
             ManagerOp::Release { id, count } => {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::object::Served;
-use super::session::Session;
+use super::session::{ClientAccount, Session};
 use super::user::Threads;
 use crate::manager::fault::Fault;
 use crate::manager::op::{Kind, Ref, Stats};
@@ -93,6 +93,9 @@ impl Drop for Entry {
 struct Tickets {
     /// By object and number.
     on_their_way: HashMap<(u64, u64), OnItsWay>,
+    /// Those of each client, in the order in which they were sent.
+    sent: HashMap<usize, BTreeMap<u64, (u64, u64)>>,
+    next: u64,
     /// Redeemed before it was said that there is one.
     redeemed: HashMap<(u64, u64), (Counted, Instant)>,
 }
@@ -100,9 +103,36 @@ struct Tickets {
 struct OnItsWay {
     /// Kept.
     _entry: Arc<Entry>,
+    /// The session that has sent it.
     by: u64,
     until: Option<Instant>,
-    _counted: Counted,
+    /// Its client's, and its place among those.
+    client: usize,
+    number: u64,
+}
+
+impl Tickets {
+    fn take(&mut self, key: (u64, u64)) -> Option<OnItsWay> {
+        let one = self.on_their_way.remove(&key)?;
+        self.forget(&one);
+        Some(one)
+    }
+
+    fn forget(&mut self, one: &OnItsWay) {
+        if let Some(sent) = self.sent.get_mut(&one.client) {
+            sent.remove(&one.number);
+            if sent.is_empty() {
+                self.sent.remove(&one.client);
+            }
+        }
+    }
+
+    /// Of too many of one client the first is given up: most likely nobody will ever ask for it.
+    fn make_room(&mut self, client: usize) -> Option<OnItsWay> {
+        let sent = self.sent.get(&client).filter(|sent| sent.len() >= MAX_TICKETS as usize)?;
+        let first = *sent.first_key_value()?.1;
+        self.take(first)
+    }
 }
 
 /// A name, and who gave it.
@@ -169,22 +199,27 @@ impl Store {
         (entry.key == key).then_some(entry)
     }
 
-    /// A session passes an object on; `count` has those of its client.
+    /// A session of that client passes an object on.
     pub(super) fn send(
         &self,
         entry: &Arc<Entry>,
         ticket: u64,
-        (by, count): (u64, &Arc<AtomicU64>),
+        (by, client): (u64, &ClientAccount),
     ) -> Result<(), Fault> {
-        let counted = Counted::new(count, MAX_TICKETS, "objects on their way between processes")?;
+        let client = Arc::as_ptr(&client.bytes) as usize;
         let mut tickets = lock(&self.tickets);
         if tickets.redeemed.remove(&(entry.id, ticket)).is_some() {
             return Ok(());
         }
-        let one = OnItsWay { _entry: entry.clone(), by, until: None, _counted: counted };
-        let replaced = tickets.on_their_way.insert((entry.id, ticket), one);
+        let key = (entry.id, ticket);
+        let gone = (tickets.take(key), tickets.make_room(client));
+        let number = tickets.next;
+        tickets.next += 1;
+        tickets.sent.entry(client).or_default().insert(number, key);
+        let one = OnItsWay { _entry: entry.clone(), by, until: None, client, number };
+        tickets.on_their_way.insert(key, one);
         drop(tickets);
-        drop(replaced);
+        drop(gone);
         Ok(())
     }
 
@@ -200,7 +235,7 @@ impl Store {
             return Ok(entry);
         }
         let mut tickets = lock(&self.tickets);
-        let one = tickets.on_their_way.remove(&(id, ticket));
+        let one = tickets.take((id, ticket));
         if one.is_none()
             && let Ok(counted) = Counted::new(count, MAX_TICKETS, "objects that came too early")
         {
@@ -239,6 +274,7 @@ impl Store {
         let mut tickets = lock(&self.tickets);
         let over = |one: &OnItsWay| one.until.is_some_and(|until| until <= now);
         late.extend(tickets.on_their_way.extract_if(|_, one| over(one)));
+        late.iter().for_each(|(_, one)| tickets.forget(one));
         tickets.redeemed.retain(|_, (_, at)| now.saturating_duration_since(*at) < LINGER);
         drop(tickets);
     }
@@ -312,7 +348,9 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manager::auth::AuthKey;
     use crate::manager::server::event::Event;
+    use crate::manager::server::gate::Gate;
 
     #[test]
     fn what_a_lost_client_had_waits_for_it_for_a_while() {
@@ -327,5 +365,28 @@ mod tests {
         drop(store.redeem(id, key, (0, &count)).unwrap());
         store.sweep(Instant::now() + RETURN);
         assert!(matches!(store.redeem(id, key, (0, &count)), Err(Fault::NoObject)));
+    }
+
+    /// Whoever is handed an object may never ask for it: that is in nobody's way who is handed another.
+    #[test]
+    fn of_too_many_on_their_way_the_first_are_given_up() {
+        let (store, gate) = (Store::new(), Gate::own(AuthKey::new("k"), 1));
+        let (_, client) = gate.client("").unwrap();
+        let counted = |count: &Arc<AtomicU64>| Counted::new(count, u64::MAX, "objects").unwrap();
+        let objects = Arc::default();
+        let first = store.add(Kind::EVENT, Arc::new(Event::new()), counted(&objects));
+        let other = store.add(Kind::EVENT, Arc::new(Event::new()), counted(&objects));
+        let (Ref { id, key, .. }, last) = (other.reference(), MAX_TICKETS);
+        store.send(&first, 1, (1, &client)).unwrap();
+        drop(first);
+        (1..=last).for_each(|ticket| store.send(&other, ticket, (1, &client)).unwrap());
+        assert_eq!(objects.load(Ordering::Relaxed), 1);
+        drop(other);
+        let other = store.redeem(id, key, (last, &client.early)).unwrap();
+        store.left(1);
+        store.sweep(Instant::now() + LINGER);
+        assert!(lock(&store.tickets).sent.is_empty());
+        drop(other);
+        assert_eq!(objects.load(Ordering::Relaxed), 0);
     }
 }

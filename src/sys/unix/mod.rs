@@ -38,8 +38,8 @@ pub(crate) use handles::{
 pub(crate) use hearing::Hearing;
 pub(crate) use limits::{apply_limit, can_limit, online_cpus, usable_cpus};
 pub(crate) use listen::{
-    FileIdentity, accept, adopt, caller, connect, file_identity, listen, private_directory,
-    without_first,
+    FileIdentity, PrivateDirectory, accept, adopt, caller, connect, file_identity, listen,
+    private_directory, without_first,
 };
 #[cfg(target_os = "linux")]
 pub(super) use platform::keep_writers_out;
