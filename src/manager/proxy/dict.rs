@@ -255,7 +255,8 @@ where
         ///
         /// Unlike [`modify`](Self::modify), nothing but `with` is sent. The task is a
         /// `fn(Option<V>, A) -> Option<V>`, with no proxies in its values. It may be run several times, if others change the key
-        /// meanwhile: only the last one counts. One that takes long keeps no others waiting.
+        /// meanwhile: only the last one counts. One that takes long keeps no others waiting, so what is asked while it is under
+        /// way may be carried out before it.
         ///
         /// # Errors
         /// [`Panicked`](ManagerError::Panicked) if the task does: then nothing is changed.
