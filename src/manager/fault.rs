@@ -52,3 +52,8 @@ pub(super) enum Fault {
     /// A result has no encoded form.
     Encode(String),
 }
+
+/// A name that another has said and nobody knows, as it goes back to it: not all of it, if it is long.
+pub(super) fn quoted(name: &str) -> String {
+    name.chars().take(256).collect()
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::{Fault, quoted};
 
 /// What a client of a manager may do; everything, by default.
 ///
@@ -23,9 +23,6 @@ pub struct Rights {
     /// All, for this program's own processes.
     tasks: Option<Arc<[String]>>,
 }
-
-/// Characters of a name that is not known.
-const MAX_NAME: usize = 256;
 
 impl Rights {
     /// Everything, also to end the manager; but to have [tasks](Self::tasks) run.
@@ -84,8 +81,7 @@ impl Rights {
 
     pub(super) fn check_task(&self, name: &str) -> Result<(), Fault> {
         let known = self.tasks.as_ref().is_none_or(|tasks| tasks.iter().any(|one| one == name));
-        // It is another's word, and goes back to it.
-        let name: String = name.chars().take(MAX_NAME).collect();
+        let name = quoted(name);
         self.check(
             known,
             &format!("have the task `{name}` run, which its `Rights::tasks` do not name"),

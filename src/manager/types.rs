@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use super::fault::Fault;
+use super::fault::{Fault, quoted};
 use super::op::{Kind, OwnInit};
 use super::server::{Hold, Served, make_own};
 use super::shared::Shared;
@@ -69,8 +69,7 @@ pub(super) fn make(kind: Kind, init: &OwnInit<'_>, hold: Hold) -> Result<Arc<dyn
     match known.filter(|known| known.name == init.name) {
         Some(known) => (known.make)(init, hold),
         None => {
-            // It is another's word, and goes back to it.
-            let name: String = init.name.chars().take(256).collect();
+            let name = quoted(init.name);
             let what = format!("the manager's program has no shared type `{name}`");
             Err(Fault::Unsupported(what))
         }

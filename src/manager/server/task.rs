@@ -4,20 +4,17 @@ use super::custom::failed;
 use super::session::Session;
 use super::value::Value;
 use crate::manager::core::{NOT_KEPT, without_objects};
-use crate::manager::fault::Fault;
+use crate::manager::fault::{Fault, quoted};
 use crate::manager::op::TaskCall;
 use crate::task::{self, BlockingFn, Body, Cost, Entry, catch, registry, run_body};
 use crate::wire::Received;
-
-/// Characters of another's word that go back to it.
-const MAX_NAME: usize = 256;
 
 /// The task that is meant, if the client may have it run.
 pub(super) fn find(session: &Session, call: &TaskCall<'_>) -> Result<&'static Entry, Fault> {
     session.check_task(call.name)?;
     let registry = registry().map_err(|e| Fault::Unsupported(e.to_string()))?;
     registry.find(call.name, call.signature).ok_or_else(|| {
-        let name: String = call.name.chars().take(MAX_NAME).collect();
+        let name = quoted(call.name);
         Fault::Unsupported(format!("the manager's program has no task `{name}` as it is called"))
     })
 }
