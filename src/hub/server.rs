@@ -28,6 +28,11 @@ pub(crate) trait Object: Send {
         0
     }
 
+    /// Whether processes use it without a word, in memory that they share.
+    fn is_used_unheard(&self) -> bool {
+        false
+    }
+
     /// A process has no handle of it any more: because it has dropped them, or has ended.
     fn left(&mut self, by: SeatId, out: &mut Out);
 
@@ -301,8 +306,17 @@ impl Server {
 
     /// A process has ended: all its holds with it.
     pub(super) fn left(&mut self, by: SeatId, out: &mut Out) {
+        self.left_where(by, |_| true, out);
+    }
+
+    /// A process is about to end, and is not heard any more: what it can use all the same it has until it has ended.
+    pub(super) fn is_leaving(&mut self, by: SeatId, out: &mut Out) {
+        self.left_where(by, |object| !object.is_used_unheard(), out);
+    }
+
+    fn left_where(&mut self, by: SeatId, which: impl Fn(&dyn Object) -> bool, out: &mut Out) {
         for (id, owned) in &mut self.objects {
-            if owned.holds.remove(&by).is_some() {
+            if which(&*owned.object) && owned.holds.remove(&by).is_some() {
                 out.current = *id;
                 owned.object.ended(by, out);
                 self.doubtful.push(*id);

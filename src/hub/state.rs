@@ -317,6 +317,7 @@ impl State {
             // Those that end with it run on until the system sees to that.
             match self.seats.get_mut(&id).and_then(|seat| seat.life.take()) {
                 Some(life) if !sys::has_ended(handle_ref(&life)) => {
+                    self.server.is_leaving(id, out);
                     self.dying.push(Dying { id, life, until: Instant::now() + DYING });
                 }
                 life => {

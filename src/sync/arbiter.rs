@@ -63,6 +63,10 @@ impl Object for Arbiter {
     }
 
     /// It has given up its entry by itself, and may have another by now.
+    fn is_used_unheard(&self) -> bool {
+        true
+    }
+
     fn left(&mut self, _: SeatId, _: &mut Out) {}
 
     fn over(&mut self, _: &mut Out) {}
