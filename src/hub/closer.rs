@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::sys::lock;
 
 /// Threads at a time. Each of them can be kept by a handle that does not close.
 const MOST: usize = 64;
@@ -39,12 +41,8 @@ impl Closer {
         Closer { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn add(&'static self, waste: Box<dyn Any + Send>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.waste.push_back(waste);
         if state.idle {
             self.changed.notify_all();
@@ -64,7 +62,7 @@ impl Closer {
     }
 
     fn run(&'static self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         loop {
             if state.waste.is_empty() {
                 state.on_guard -= 1;
@@ -92,7 +90,7 @@ impl Closer {
             self.watch(&mut state);
             drop(state);
             drop(waste);
-            state = self.lock();
+            state = lock(&self.state);
             state.on_guard += 1;
             let at = state.busy.iter().position(|at| *at == now);
             at.map(|at| state.busy.swap_remove(at));
@@ -150,7 +148,7 @@ mod tests {
         for _ in 0..1000 {
             told.recv_timeout(LONG).expect("it is closed");
         }
-        let state = closer.lock();
+        let state = lock(&closer.state);
         assert!(state.busy.len() + state.on_guard + usize::from(state.idle) <= 2);
     }
 }

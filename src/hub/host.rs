@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -20,7 +20,7 @@ use super::note::Note;
 use super::seat::End;
 use super::server::{OWNER, Object, Out, SeatId};
 use super::state::State;
-use crate::sys::{Doorbell, HandleRef, Hearing, Poller, Ready};
+use crate::sys::{self, Doorbell, HandleRef, Hearing, Poller, Ready};
 use crate::wire::{Hold, ObjectName, Payload};
 
 const BELL: u64 = 1;
@@ -96,7 +96,7 @@ pub(super) fn host() -> io::Result<&'static Host> {
     if let Some(host) = HOST.get() {
         return Ok(host);
     }
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _making = sys::lock(&MAKING);
     if let Some(host) = HOST.get() {
         return Ok(host);
     }
@@ -117,7 +117,7 @@ pub(super) fn host() -> io::Result<&'static Host> {
 
 impl Host {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sys::lock(&self.state)
     }
 
     /// Does something of which nothing follows. Whoever holds the lock has to let go afterwards of
@@ -189,7 +189,7 @@ impl Host {
     }
 
     fn released(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.released.lock().unwrap_or_else(PoisonError::into_inner)
+        sys::lock(&self.released)
     }
 
     // The owner's own use.
@@ -364,7 +364,7 @@ impl Host {
     }
 
     fn duty(&self) -> MutexGuard<'_, Duty> {
-        self.duty.lock().unwrap_or_else(PoisonError::into_inner)
+        sys::lock(&self.duty)
     }
 
     /// A task of the owner's waits.

@@ -39,12 +39,15 @@ impl Pool {
         if self.closed.load(Ordering::Acquire) && self.pool.get().is_none() {
             return Err(closed());
         }
-        let mut builder = ProcessPool::builder();
-        if self.workers > 0 {
-            // Far too many are refused by the builder.
-            builder = builder.workers(usize::try_from(self.workers).unwrap_or(usize::MAX));
-        }
-        let built = self.pool.get_or_try_init(|| builder.build()).await;
+        let build = || {
+            let builder = ProcessPool::builder();
+            match self.workers {
+                0 => builder.build(),
+                // Far too many are refused by the builder.
+                n => builder.workers(usize::try_from(n).unwrap_or(usize::MAX)).build(),
+            }
+        };
+        let built = self.pool.get_or_try_init(build).await;
         let pool = built.map_err(|error| failed(&error))?;
         if self.closed.load(Ordering::Acquire) {
             // Meanwhile.

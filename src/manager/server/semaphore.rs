@@ -26,6 +26,20 @@ struct Held {
     existing: usize,
 }
 
+impl Held {
+    /// A session has one fewer, if it has any.
+    fn lose(&mut self, session: u64) -> bool {
+        match self.by.get_mut(&session) {
+            Some(1) => self.by.remove(&session).is_some(),
+            Some(n) => {
+                *n -= 1;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
 impl Semaphore {
     pub(super) fn new(permits: u32, bounded: bool) -> Self {
         let bound = if bounded { permits as usize } else { sync::Semaphore::MAX_PERMITS };
@@ -43,11 +57,9 @@ impl Semaphore {
     /// Takes back one that did not get to who was to have it.
     fn undo(&self, session: u64) {
         let mut held = lock(&self.held);
-        match held.by.get_mut(&session) {
-            Some(1) => drop(held.by.remove(&session)),
-            Some(n) => *n -= 1,
+        if !held.lose(session) {
             // It came back with the others of its session.
-            None => return,
+            return;
         }
         drop(held);
         self.permits.add_permits(1);
@@ -95,10 +107,8 @@ impl Semaphore {
             }
             SemaphoreOp::Forget => {
                 let mut held = lock(&self.held);
-                match held.by.get_mut(&by) {
-                    Some(1) => drop(held.by.remove(&by)),
-                    Some(n) => *n -= 1,
-                    None => return Reply::Err(Fault::NotHeld("a permit".to_owned())).into(),
+                if !held.lose(by) {
+                    return Reply::Err(Fault::NotHeld("a permit".to_owned())).into();
                 }
                 // Whoever releases it makes a new one.
                 held.existing -= 1;

@@ -25,8 +25,9 @@ impl Account {
 
     /// Counts so many bytes more for a while.
     pub(in crate::manager) fn hold(self: &Arc<Self>, n: u64) -> Result<Hold, Fault> {
-        self.take(n)?;
-        Ok(Hold(self.clone(), n))
+        let before = self.bytes.fetch_add(n, Ordering::Relaxed);
+        let hold = Hold(self.clone(), n);
+        if before.saturating_add(n) > self.max { Err(self.too_much()) } else { Ok(hold) }
     }
 
     /// The same though it is more than there may be: what is counted is there already.
@@ -42,15 +43,6 @@ impl Account {
 
     fn too_much(&self) -> Fault {
         Fault::Limit { what: "bytes of one client in the manager".to_owned(), max: self.max }
-    }
-
-    fn take(&self, n: u64) -> Result<(), Fault> {
-        let before = self.bytes.fetch_add(n, Ordering::Relaxed);
-        if before.saturating_add(n) > self.max {
-            self.bytes.fetch_sub(n, Ordering::Relaxed);
-            return Err(self.too_much());
-        }
-        Ok(())
     }
 }
 
