@@ -79,14 +79,15 @@ pub fn select_all<'a>(sources: impl IntoIterator<Item = &'a mut dyn Source>) -> 
         looks.extend(source.look());
         source.ready()
     };
-    let sources = sources.into_iter().map(ready).collect();
+    let sources = sources.into_iter().map(ready).map(Some).collect();
     Select { sources, looks, limit: None, sleep: None, is_over: false }
 }
 
 /// A wait for several sources, made by [`select`].
 #[must_use = "it waits when it is awaited"]
 pub struct Select<'a> {
-    sources: Vec<Ready<'a>>,
+    /// Those that are not ready yet.
+    sources: Vec<Option<Ready<'a>>>,
     /// To be asked when the time is over.
     looks: Vec<Ready<'static>>,
     limit: Option<Duration>,
@@ -98,8 +99,8 @@ pub struct Select<'a> {
 impl Select<'_> {
     /// Waits for at most so long: then none is ready. `Duration::ZERO` only looks.
     ///
-    /// When the time is over the queues are asked once more, as by [`try_get`](Queue::try_get): what is there is seen
-    /// however short the time is.
+    /// When the time is over each queue is asked once more, as by [`try_get`](Queue::try_get): all that is there is
+    /// seen, however short the time is.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -124,9 +125,15 @@ fn poll_one(source: &mut Ready<'_>, cx: &mut Context<'_>) -> Poll<()> {
 }
 
 impl Select<'_> {
+    /// The places of all that are ready.
     fn look_at_all(&mut self, cx: &mut Context<'_>) -> Vec<usize> {
-        let all = self.sources.iter_mut().enumerate();
-        all.filter_map(|(i, source)| poll_one(source, cx).is_ready().then_some(i)).collect()
+        for source in &mut self.sources {
+            if source.as_mut().is_some_and(|source| poll_one(source, cx).is_ready()) {
+                *source = None;
+            }
+        }
+        let all = self.sources.iter().enumerate();
+        all.filter_map(|(i, source)| source.is_none().then_some(i)).collect()
     }
 }
 
@@ -139,29 +146,30 @@ impl Future for Select<'_> {
         // A task whose sources never run out lets others run, too.
         let turn = ready!(poll_proceed(cx));
         let ready = this.look_at_all(cx);
-        if !ready.is_empty() {
-            turn.made_progress();
-            return Poll::Ready(ready);
-        }
         if let Some(limit) = this.limit
             && !this.is_over
         {
             this.is_over = limit.is_zero() || {
                 let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-                sleep.as_mut().poll(cx).is_ready()
+                ready.is_empty() && sleep.as_mut().poll(cx).is_ready()
             };
         }
-        if !this.is_over {
-            return Poll::Pending;
-        }
-        // The time may have been too short to hear from a queue.
-        let asked = !this.looks.is_empty();
-        this.looks.retain_mut(|look| poll_one(look, cx).is_pending());
-        if !this.looks.is_empty() {
+        // The time may have been too short to hear from a queue: once it is over each is asked, and all
+        // of them answer before those that are ready are told.
+        let ready = if this.is_over && !this.looks.is_empty() {
+            this.looks.retain_mut(|look| poll_one(look, cx).is_pending());
+            if !this.looks.is_empty() {
+                return Poll::Pending;
+            }
+            this.look_at_all(cx)
+        } else {
+            ready
+        };
+        if ready.is_empty() && !this.is_over {
             return Poll::Pending;
         }
         turn.made_progress();
-        Poll::Ready(if asked { this.look_at_all(cx) } else { ready })
+        Poll::Ready(ready)
     }
 }
 
