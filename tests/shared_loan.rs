@@ -123,8 +123,6 @@ fn lend_one() -> Loaned {
     Loan::new(5).unwrap().fill(b"child").unwrap()
 }
 
-// Not settled: under Wine the child's own handle of what it passes on stays open, so the loan does not come back.
-#[cfg_attr(windows, ignore = "does not end under Wine")]
 #[test]
 fn it_travels_through_queues_and_from_workers() {
     common::run(|| async {

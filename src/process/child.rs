@@ -156,8 +156,7 @@ fn start() -> io::Result<(Worker, WorkerEnd)> {
     let mut handles = handles.into_iter();
     let block = handles.next().ok_or_else(|| io::Error::other("the status block did not come"))?;
     let ringer = handles.next().ok_or_else(|| io::Error::other("the bell did not come"))?;
-    let given = if HandleChannel::GIVEN { handles.next() } else { None };
-    let channel = Arc::new(HandleChannel::to_parent(given)?);
+    let channel = Arc::new(HandleChannel::to_parent(handles.next())?);
     let ticket: Option<hub::Ticket> = (!welcome.ticket.is_empty())
         .then(|| postcard::from_bytes(&welcome.ticket))
         .transpose()

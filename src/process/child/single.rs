@@ -28,7 +28,7 @@ impl Worker {
         let leaves_handles = result.as_ref().is_ok_and(Payload::has_handles);
         let answered = answer(&self.out, &self.courier, slot, id, false, result.map(Encoded))
             .and_then(|()| lock(&self.out).flush());
-        if leaves_handles && answered.is_ok() && !HandleChannel::GIVEN {
+        if leaves_handles && answered.is_ok() && HandleChannel::ENDS_WITH_GIVER {
             // The parent fetches them out of this process, and says when it has.
             let _ = self.first_call(end);
         }

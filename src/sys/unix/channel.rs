@@ -89,9 +89,6 @@ impl HandleChannel {
     /// Whether what was given and not taken is lost when its giver ends.
     pub(crate) const ENDS_WITH_GIVER: bool = false;
 
-    /// Whether the child's end is a handle that it must be given.
-    pub(crate) const GIVEN: bool = true;
-
     /// The child's end.
     pub(crate) fn to_parent(given: Option<Handle>) -> io::Result<Self> {
         let socket = given.ok_or_else(|| io::Error::other("the way for handles did not come"))?;
