@@ -188,6 +188,42 @@ fn only_look(mut queue: Queue<u8>) -> usize {
     select([&mut queue]).blocking().unwrap().len()
 }
 
+#[procpool::task]
+async fn take_all(mut queue: Queue<u8>, limit: Option<Duration>) -> Vec<u8> {
+    let mut got = Vec::new();
+    loop {
+        let wait = select([&mut queue]);
+        let seen = match limit {
+            None => wait.await,
+            Some(limit) => wait.timeout(limit).await,
+        };
+        match queue.try_get().await {
+            Ok(item) => got.push(item),
+            Err(e) => {
+                assert_eq!((e, seen), (GetError::Closed, vec![0]));
+                return got;
+            }
+        }
+    }
+}
+
+/// Though a worker has not said that it is done with what it took last.
+#[test]
+fn a_closed_queue_is_ready_after_its_last_item() {
+    common::run(|| async {
+        let pool = pool(1).await;
+        for limit in [None, Some(Duration::ZERO), Some(Duration::from_secs(60))] {
+            let queue: Queue<u8> = Queue::unbounded().unwrap();
+            for i in 0..3 {
+                queue.put(i).await.unwrap();
+            }
+            queue.close();
+            assert_eq!(pool.run(take_all(queue, limit)).await.unwrap(), [0, 1, 2], "{limit:?}");
+        }
+        pool.shutdown().await.unwrap();
+    });
+}
+
 #[test]
 fn a_task_that_never_has_to_wait_lets_others_run() {
     for limit in [None, Some(Duration::ZERO)] {

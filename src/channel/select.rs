@@ -39,8 +39,8 @@ mod sealed {
 ///
 /// Nothing is taken from a source: a message that is there stays, to be received. An item of a
 /// queue is only seen: another consumer may be faster, so follow up with
-/// [`try_get`](Queue::try_get). With none of them it waits until the
-/// [`timeout`](Select::timeout), or for ever.
+/// [`try_get`](Queue::try_get). As by a `get`, the next item is asked for: what this handle took before is done, except
+/// with a [`JoinableQueue`]. Without any source it waits until the [`timeout`](Select::timeout), or for ever.
 ///
 /// Where each source has a different type of message and its own code to deal with it, `tokio::select!` over
 /// [`recv`](Connection::recv), [`get`](Queue::get), [`join`](ProcessHandle::join) and

@@ -23,7 +23,7 @@ macro_rules! common {
 
             /// Waits until there is an item, or will be none.
             pub(in crate::channel) fn at_hand(&self) -> impl Future<Output = ()> + Send + '_ {
-                self.0.shelf.ready()
+                self.0.at_hand()
             }
 
             pub(in crate::channel) fn look(&self) -> impl Future<Output = ()> + Send + use<T> {

@@ -53,6 +53,18 @@ impl<T> Inner<T> {
         if self.joinable { None } else { self.taken().pop_front() }
     }
 
+    fn settle_now(&self, urgency: Urgency) {
+        if let Some(done) = self.settle() {
+            self.shelf.done(done, urgency);
+        }
+    }
+
+    /// Waits until there is an item, or will be none. That asks for the next one.
+    pub(super) async fn at_hand(&self) {
+        self.settle_now(Urgency::Now);
+        self.shelf.ready().await;
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.shelf.listen();
         self.shelf.is_closed()
@@ -237,9 +249,7 @@ impl<T: DeserializeOwned + 'static> Inner<T> {
     }
 
     pub(super) async fn try_get(&self) -> Result<Delivery<T>, GetError> {
-        if let Some(done) = self.settle() {
-            self.shelf.done(done, Urgency::Later);
-        }
+        self.settle_now(Urgency::Later);
         self.get_now().await
     }
 
