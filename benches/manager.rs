@@ -244,7 +244,7 @@ fn silent(run: &Run) {
     let n = run.iters(20_000);
     let each = |seconds: f64| seconds * 1e6 / n as f64;
     let pid = manager.process().expect("its process").pid();
-    let memory = || proc::mib(format!("/proc/{pid}/status"), "VmRSS").unwrap_or(f64::NAN);
+    let memory = || proc::mib(format!("/proc/{pid}/status"), "VmRSS:").unwrap_or(f64::NAN);
     let alone = each(timed(&rt, &dict, |dict| gets(dict, n as u64)));
     let before = memory();
     let address = manager.address().to_string();

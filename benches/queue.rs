@@ -1,8 +1,8 @@
 //! What a queue costs.
 //!
 //! * `queue_rtt_same`, `queue_rtt_cross`: an item to a worker and one back, through two queues, between a task of this
-//!   process and a blocking one of a worker; against the round trip of a few bytes between two blocking
-//!   processes over a bare socket pair, a task's and a blocking process's, and CPython's `Queue`.
+//!   process and a blocking one of a worker; against the round trip of a few bytes over a bare socket pair between two
+//!   blocking processes (on one core) or two that use tokio (on two), and CPython's `Queue`.
 //! * `queue_throughput`: small items from one worker to another, one of which puts and the other gets; against
 //!   CPython's.
 //! * `item_64mib`: one of 64 MiB to a worker, and from one worker to another; against a bare socket
@@ -26,7 +26,7 @@ use support::pool::{Pool, crowd, runtime, runtime_threads};
 use support::python::PythonQueue;
 use support::report::{Bound, Run, figure, median, median_ratio, ratio};
 use support::role::Role;
-use support::socket::{PONG, PingPong, TAKE, tokio_ping_pong};
+use support::socket::{PONG, PingPong, TAKE, TOKIO_PONG, tokio_ping_pong};
 
 const LARGE: usize = 64 << 20;
 
@@ -59,16 +59,18 @@ fn round_trips(run: &Run, place: &Place) {
     let rt = runtime();
     let mut ping_pong = PingPong::new(place);
     let mut pong = Role::start(PONG, Some(&place.worker));
+    let mut tokio_pong = Role::start(TOKIO_PONG, Some(&place.worker));
     let mut python = PythonQueue::start(place);
     let pool = Pool::new(&rt, 1, Some(place));
     let (there, back) = (queue(), queue());
     let replying = pool.pool.spawn(reply(there.clone(), back.clone()));
     let per_item = |seconds: f64| seconds * 1e6 / n as f64;
-    let [socket, tokio, cpython, ours] = run.alternate(
+    let [socket, half, tokio, cpython, ours] = run.alternate(
         9,
         [
             &mut || per_item(ping_pong.run(n)),
             &mut || per_item(tokio_ping_pong(&rt, &mut pong, n)),
+            &mut || per_item(tokio_ping_pong(&rt, &mut tokio_pong, n)),
             &mut || python.as_mut().and_then(|p| p.run("rtt", n)).map_or(f64::NAN, per_item),
             &mut || {
                 per_item(crowd(&rt, 1, || {
@@ -86,7 +88,8 @@ fn round_trips(run: &Run, place: &Place) {
     there.close();
     rt.block_on(replying.get()).expect("a task that ends");
     figure(&format!("floor_socket_rtt@{place}"), median(&socket), "us");
-    figure(&format!("floor_tokio_rtt@{place}"), median(&tokio), "us");
+    figure(&format!("floor_tokio_rtt@{place}"), median(&half), "us");
+    figure(&format!("floor_tokio_tokio_rtt@{place}"), median(&tokio), "us");
     figure(&format!("cpython_queue_rtt@{place}"), median(&cpython), "us");
     figure(&row, median(&ours), "us");
     if place.pinned() {
@@ -161,10 +164,14 @@ fn take(from: Queue<Vec<u8>>, to: Queue<u64>) {
     }
 }
 
+/// Makes an item, says so, and puts it when it is told to.
 #[procpool::task]
-fn give(when: Queue<u64>, to: Queue<Vec<u8>>) {
+fn give(when: Queue<u64>, made: Queue<u64>, to: Queue<Vec<u8>>) {
     while let Ok(len) = when.blocking_get() {
-        to.blocking_put(vec![3; len as usize]).expect("an open queue");
+        let item = vec![3; len as usize];
+        made.blocking_put(len).expect("an open queue");
+        when.blocking_get().expect("an open queue");
+        to.blocking_put(item).expect("an open queue");
     }
 }
 
@@ -176,10 +183,10 @@ fn large_items(run: &Run, place: &Place) {
     let rt = runtime();
     let mut taker = Role::start(TAKE, Some(&place.worker));
     let pool = Pool::new(&rt, 2, Some(place));
-    let (items, when, taken) = (queue(), queue(), queue());
+    let (items, when, made, taken) = (queue(), queue(), queue(), queue());
     let tasks = [
         pool.pool.spawn(take(items.clone(), taken.clone())),
-        pool.pool.spawn(give(when.clone(), items.clone())),
+        pool.pool.spawn(give(when.clone(), made.clone(), items.clone())),
     ];
     let out = vec![3; LARGE];
     let [socket, to_worker, between] = run.alternate(
@@ -197,8 +204,11 @@ fn large_items(run: &Run, place: &Place) {
             },
             &mut || {
                 rt.block_on(async {
-                    let start = Instant::now();
+                    // As of the others' it is not measured how it is made.
                     when.put(LARGE as u64).await.expect("an open queue");
+                    made.get().await.expect("an open queue");
+                    let start = Instant::now();
+                    when.put(0).await.expect("an open queue");
                     assert_eq!(taken.get().await, Ok(LARGE as u64));
                     start.elapsed().as_secs_f64()
                 })
