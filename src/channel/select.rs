@@ -149,10 +149,13 @@ impl Future for Select<'_> {
         if let Some(limit) = this.limit
             && !this.is_over
         {
-            this.is_over = limit.is_zero() || {
-                let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-                ready.is_empty() && sleep.as_mut().poll(cx).is_ready()
-            };
+            // Who need not wait needs no timer.
+            this.is_over = limit.is_zero()
+                || ready.is_empty() && {
+                    let sleep =
+                        this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+                    sleep.as_mut().poll(cx).is_ready()
+                };
         }
         // The time may have been too short to hear from a queue: once it is over each is asked, and all
         // of them answer before those that are ready are told.

@@ -62,11 +62,11 @@ impl Object for Arbiter {
         1
     }
 
-    /// It has given up its entry by itself, and may have another by now.
     fn is_used_unheard(&self) -> bool {
         true
     }
 
+    /// It has given up its entry by itself, and may have another by now.
     fn left(&mut self, _: SeatId, _: &mut Out) {}
 
     fn over(&mut self, _: &mut Out) {}
